@@ -1,0 +1,56 @@
+"""Transfer learning on Hugging Face: a pretrained checkpoint, your data, a model that can be trusted.
+
+`finetune` does the work, `load` reads data, `Run` is the result. Nothing heavy is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_transfer.anatomy import LayerGroup, layer_groups
+    from hf_transfer.arguments import Arguments, parse
+    from hf_transfer.exits import command
+    from hf_transfer.data import Data, examples, load
+    from hf_transfer.finetuning import default_arguments, finetune
+    from hf_transfer.embedded import minilm
+    from hf_transfer.problems import Problem, Problems
+    from hf_transfer.run import Run
+    from hf_transfer.strategies.phases import Phase
+    from hf_transfer.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+
+_HOME = {
+    "Arguments": "arguments",
+    "Data": "data",
+    "IMAGE_CLASSIFICATION": "tasks",
+    "LayerGroup": "anatomy",
+    "Phase": "strategies.phases",
+    "Problem": "problems",
+    "Problems": "problems",
+    "Run": "run",
+    "TEXT_CLASSIFICATION": "tasks",
+    "command": "exits",
+    "default_arguments": "finetuning",
+    "examples": "data",
+    "finetune": "finetuning",
+    "layer_groups": "anatomy",
+    "load": "data",
+    "minilm": "embedded",
+    "parse": "arguments",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hf_transfer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"hf_transfer.{_HOME[name]}"), name)
+    # Set here, or the submodule of the same name (finetune, minilm) would be found in its place.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,193 @@
+"""The flags that recipes share: one YAML or JSON file first, then flags over it.
+
+A recipe subclasses `Arguments` to set its own defaults and calls `parse`. Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from hf_transfer.flags.command_line import Given, read_command_line
+from hf_transfer.flags.config_file import read_config_file
+from hf_transfer.flags.ours import default_output_dir, flag, our_flags, recipe_name
+from hf_transfer.flags.yields import contradictions, rules_out_best, settle
+from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.training_fields import training_fields
+
+FOR_DATA = (
+    *("dataset_config_name", "train_file", "validation_file", "test_file", "train_split", "validation_split"),
+    *("test_split", "text_column", "text_pair_column", "image_column", "label_column", "validation_size"),
+    *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
+)
+FOR_FINETUNE = (
+    *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
+    *("overwrite_output_dir", "base_model_id", "skip_reload_check"),
+)
+FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
+STAGES = {"do_train": True, "do_eval": True, "do_predict": True}
+T = TypeVar("T", bound="Arguments")
+
+
+@dataclass
+class Arguments:
+    """Values of our flags as attributes; those of `TrainingArguments` come out of `training()`."""
+
+    model_name_or_path: str | None = flag("Model", None, "Checkpoint to start from: Hub id or folder.")
+    base_model_id: str | None = flag(
+        "Model", None, "Hub id that the card names when the checkpoint is a folder."
+    )
+
+    dataset_name: str | None = flag(
+        "Data", None, "Hub id, file (csv, tsv, json, jsonl, parquet, txt) or folder."
+    )
+    dataset_config_name: str | None = flag("Data", None, "Configuration of a data set of the Hub.")
+    train_file: str | None = flag("Data", None, "File or folder with the training rows.")
+    validation_file: str | None = flag("Data", None, "File or folder with the validation rows.")
+    test_file: str | None = flag("Data", None, "File or folder with the test rows.")
+    train_split: str | None = flag("Data", None, "Name of the training split, as in train[:10%].")
+    validation_split: str | None = flag("Data", None, "Name of the validation split.")
+    test_split: str | None = flag("Data", None, "Name of the test split.")
+    text_column: str | None = flag("Data", None, "Column that holds the text; found when unambiguous.")
+    text_pair_column: str | None = flag("Data", None, "Column that holds the second text of a pair.")
+    image_column: str | None = flag("Data", None, "Column that holds the image; found when unambiguous.")
+    label_column: str | None = flag("Data", None, "Column that holds the label; found when unambiguous.")
+    problem_type: (
+        Literal["single_label_classification", "multi_label_classification", "regression"] | None
+    ) = flag("Data", None, "What the labels mean; found from the label column.")
+    max_length: int | None = flag("Data", None, "Tokens a text is cut at; chosen from the lengths found.", 2)
+    max_train_samples: int | None = flag("Data", None, "Train on so many rows only, a stratified sample.", 1)
+    max_eval_samples: int | None = flag("Data", None, "Evaluate and test on so many rows only.", 1)
+    validation_size: float = flag("Data", 0.1, "Share of rows cut off for validation where there is none.", 0)
+    test_size: float = flag(
+        "Data", 0.1, "Share of rows cut off for the test where there is one split only.", 0
+    )
+    metrics: list[str] = field(
+        default_factory=list,
+        metadata={"group": "Data", "help": "Further metrics: name, path or Hub id of an evaluate metric."},
+    )
+
+    strategy: str = flag(
+        "Transfer", "full", "What learns, and when: full, feature-extraction, partial:N, ..."
+    )
+    layer_decay: float | None = flag("Transfer", None, "Each layer below learns this much slower, as 0.9.", 0)
+    head_learning_rate: float | None = flag("Transfer", None, "Learning rate of the head only.", 0)
+    early_stopping_patience: int | None = flag(
+        "Transfer", None, "Stop after so many evaluations no better.", 1
+    )
+
+    peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")
+    lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
+    lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)
+    lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0)
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"group": "PEFT", "help": "Names of the modules to adapt; found from the model."},
+    )
+    use_rslora: bool = flag("PEFT", False, "Scale by alpha / sqrt(r): for high ranks.")
+    use_dora: bool = flag("PEFT", False, "Learn a magnitude beside the direction (DoRA).")
+
+    overwrite_output_dir: bool = flag("Run", False, "Delete what an earlier run wrote into output_dir.")
+    cpu_threads: int | None = flag("Run", None, "Threads on a CPU; all cores by default.", 1)
+    hub_adapter_only: bool = flag("Run", False, "Push the adapter alone, not the merged model.")
+    hub_include_report: bool = flag("Run", False, "Push report.html too (it may quote your data).")
+    skip_reload_check: bool = flag("Run", False, "Do not load the saved model afresh and compare.")
+    print_config: bool = flag("Run", False, "Show every value and where it came from, as YAML; then stop.")
+
+    hide: ClassVar[tuple[str, ...]] = ()
+    """Flags that mean nothing to this recipe: refused, and not shown."""
+    recipe: ClassVar[str] = ""
+    """Name of the run folder under `outputs/`; the script's own name by default."""
+
+    given: dict[str, Given] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What the user gave, ours and `TrainingArguments`', and where."""
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """One sentence for each default that gave way; for the plan."""
+
+    def asked(self, name: str) -> bool:
+        """Whether the user gave this flag (on the command line or in the config file)."""
+        return name in self.given
+
+    def data(self) -> dict[str, Any]:
+        """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length."""
+        seed = self.given["seed"].value if self.asked("seed") else 42
+        return {name: getattr(self, name) for name in FOR_DATA} | {"seed": seed}
+
+    def transfer(self) -> dict[str, Any]:
+        """Keyword arguments of `finetune` that are flags, without the strategy and what the recipe builds."""
+        return {name: getattr(self, name) for name in FOR_FINETUNE} | {
+            "metrics": self.metrics,
+            "recipe": recipe_name(type(self)),
+            "notes": self.notes,
+        }
+
+    def training(self, **defaults: Any) -> dict[str, Any]:
+        """Keyword arguments of `TrainingArguments`: the recipe's `defaults`, then config file, then flags.
+
+        Defaults yield to what was given, and `notes` says which. With `--print_config` they are printed and
+        the program ends. Raises Problems for a default that is no field.
+        """
+        known = training_fields()
+        wrong = [f"training({name}=...)" for name in defaults if name not in known]
+        if wrong:
+            what = "is no field of the installed TrainingArguments"
+            raise Problems(*(Problem(name, what + nearest(name[9:-5], list(known))) for name in wrong))
+        asked = {name: item.value for name, item in self.given.items()}
+        values = STAGES | defaults | {name: value for name, value in asked.items() if name in known}
+        notes = settle(values, asked, known)
+        if values.get("output_dir") is None:
+            resume = values.get("resume_from_checkpoint") is True
+            folder = default_output_dir(recipe_name(type(self)), resume, self.overwrite_output_dir)
+            values["output_dir"] = str(folder)
+            notes.append(f"output_dir is {folder} (--output_dir chooses another)")
+        self.notes += [note for note in notes if note not in self.notes]
+        if self.print_config:
+            from hf_transfer.flags.print_config import print_config
+
+            print_config(self, values, defaults)
+            raise SystemExit(0)
+        return values
+
+
+def parse(cls: type[T], argv: list[str] | None = None) -> T:
+    """Read `argv` (default: the command line) into an instance of `cls`.
+
+    Raises `Problems` with everything that is wrong; `--help` and `--help_all` print and exit with 0.
+    """
+    # The plan says what transformers' report on every loaded file would say.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    words = sys.argv[1:] if argv is None else list(argv)
+    for word in words:
+        if word in ("-h", "--help", "--help_all", "--help-all"):
+            from hf_transfer.flags.help import print_help
+
+            print_help(cls, everything="all" in word)
+            raise SystemExit(0)
+    ours = our_flags(cls)
+    flags = training_fields() | ours
+    line = read_command_line(words, flags, cls.hide)
+    given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
+    given |= line.given
+    asked = {name: item.value for name, item in given.items()}
+    problems = [*problems, *line.problems, *contradictions(asked), *_without_lora(asked, cls)]
+    if problems:
+        raise Problems(*problems)
+    arguments = cls(**{name: value for name, value in asked.items() if name in ours})
+    arguments.given = given
+    arguments.strategy = arguments.strategy.replace("_", "-")
+    off = rules_out_best(asked)
+    if off and arguments.early_stopping_patience is not None:
+        arguments.early_stopping_patience = None
+        arguments.notes.append(f"{off}: early stopping is off")
+    return arguments
+
+
+def _without_lora(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
+    """Flags of LoRA that nothing would read. (`--peft none` over a config file with them is meant so.)"""
+    if "peft" in asked or cls.peft != "none":
+        return []
+    return [
+        Problem(f"--{n}", "has no effect without LoRA", "add --peft lora") for n in FOR_LORA if n in asked
+    ]

@@ -1,0 +1,214 @@
+"""The audit before training: what would spoil a run stops it, what may spoil a result is said."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.data.labels import MULTI, REGRESSION, Labels
+from hf_transfer.data.tables import arrow_of, column_of
+from hf_transfer.problems import Problem
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RARE = 5  # a class with fewer training rows is named
+IMBALANCE = 10  # largest class over smallest from which it is said
+SHOWN = 10
+
+
+def normalised(text: str) -> str:
+    """Equal for texts that differ only in case, blanks or Unicode form (NFKC)."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
+
+
+def input_keys(rows: Dataset, split: str) -> tuple[np.ndarray, list[Problem]]:
+    """A short digest per row (n,), equal for equal inputs, and images that cannot be read.
+
+    Texts are compared after normalisation, images by their bytes. Rows with an empty input have the key b"".
+    """
+    if "image" in rows.column_names:
+        return _image_keys(rows, split)
+    table = arrow_of(rows, [role for role in ("text", "text_pair") if role in rows.column_names])
+    cleaned = [[normalised(text) for text in column.to_pylist()] for column in table.columns]
+    joined = ("\x1f".join(parts) if all(parts) else "" for parts in zip(*cleaned, strict=True))
+    keys = [_digest(text.encode()) if text else b"" for text in joined]
+    return np.asarray(keys, dtype="S16"), []
+
+
+def _digest(content: bytes) -> bytes:
+    # numpy drops NUL bytes at the end of a fixed-size string: hex digits have none
+    return hashlib.blake2b(content, digest_size=8).hexdigest().encode()
+
+
+def _image_keys(rows: Dataset, split: str) -> tuple[np.ndarray, list[Problem]]:
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    cells = column_of(rows, "image")
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        checked = list(pool.map(_check_image, (cell.as_py() for chunk in cells.chunks for cell in chunk)))
+    bad = [(i, error) for i, (_, error) in enumerate(checked) if error]
+    problems = []
+    if bad:
+        listed = "; ".join(f"row {i}: {error}" for i, error in bad[:SHOWN])
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        what = f"{len(bad)} of {len(checked)} images cannot be read: {listed}{more}"
+        problems.append(Problem(split, what, "replace or remove them"))
+    return np.asarray([key for key, _ in checked], dtype="S16"), problems
+
+
+def _check_image(cell: dict[str, Any] | None) -> tuple[bytes, str]:
+    """The digest of an image's bytes, and why it cannot be decoded (or nothing)."""
+    import io
+    from pathlib import Path
+
+    from PIL import Image
+
+    if cell is None or (cell.get("bytes") is None and not cell.get("path")):
+        return b"", ""
+    name = Path(cell["path"]).name if cell.get("path") else "in memory"
+    try:
+        content = cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+        image = Image.open(io.BytesIO(content))
+        image.draft("RGB", (32, 32))  # a JPEG is decoded at an eighth of its size: a cut file still shows
+        image.load()
+    except (
+        Exception
+    ) as error:  # PIL raises many kinds for broken files (OSError, SyntaxError, ValueError, ...)
+        why = "not an image, or cut off" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        return b"", f"{name} ({why.splitlines()[0][:100] if why else type(error).__name__})"
+    return _digest(content), ""
+
+
+def check(
+    splits: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems and warnings about the splits as they will be used (before `max_*_samples`)."""
+    problems = [
+        Problem(split, "has no usable rows", "every row lacks a label or its text")
+        for split, rows in splits.items()
+        if not len(rows)
+    ]
+    values = {split: column_of(rows, "label").to_pylist() for split, rows in splits.items()}
+    warnings: list[Problem] = []
+    for split, rows in splits.items():
+        places = column_of(rows, "row").to_pylist()
+        warnings += _repeats(split, keys[split], values[split], places, labels)
+    warnings += _leaks(keys)
+    if labels.problem_type != REGRESSION and not problems:
+        warnings += _classes(values, labels)
+    return problems, warnings
+
+
+def _repeats(
+    split: str, keys: np.ndarray, values: Sequence[Any], places: Sequence[int], labels: Labels
+) -> list[Problem]:
+    """Inputs that occur more than once in a split; `places` are the rows' positions where they came from."""
+    _, first, group, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    extra = np.setdiff1d(np.arange(len(keys)), first)
+    if not len(extra):
+        return []
+    what = f"{len(extra):,} of {len(keys):,} rows repeat an earlier input (rows {_rows(extra, places)})"
+    found = [Problem(split, what, "remove them if that is a mistake")]
+    if labels.problem_type == REGRESSION:
+        return found
+    told: dict[int, set[str]] = {}
+    for at in np.flatnonzero(counts[group] > 1).tolist():
+        told.setdefault(int(group[at]), set()).add(str(values[at]))
+    odd = [number for number, different in told.items() if len(different) > 1]
+    if odd:
+        what = f"inputs with different labels: {len(odd):,} (rows {_rows(np.flatnonzero(np.isin(group, odd)), places)})"
+        found.append(Problem(split, what, "no model can get both right: decide which label holds"))
+    return found
+
+
+def _rows(numbers: np.ndarray, places: Sequence[int]) -> str:
+    return ", ".join(str(places[i]) for i in numbers[: SHOWN // 2]) + (
+        ", ..." if len(numbers) > SHOWN // 2 else ""
+    )
+
+
+def _leaks(keys: Mapping[str, np.ndarray]) -> list[Problem]:
+    found = []
+    names = [split for split in ("train", "validation", "test") if split in keys]
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            shared = int(np.isin(keys[other], keys[one]).sum())
+            if shared:
+                what = f"{shared:,} of {len(keys[other]):,} rows have an input that is in {one} too"
+                found.append(Problem(other, what, f"scores on {other} are too good by as much: remove them"))
+    return found
+
+
+def _classes(values: Mapping[str, Sequence[Any]], labels: Labels) -> list[Problem]:
+    counts = {split: _count(rows, labels) for split, rows in values.items()}
+    train = counts["train"]
+    found = []
+    lacking = [name for name in labels.names if not train[name]]
+    for split in counts:
+        odd = [f"{name} ({counts[split][name]})" for name in lacking if counts[split][name]]
+        if split != "train" and odd:
+            what = f"labels without a training row: {_some(odd)}"
+            found.append(Problem(split, what, "the model cannot learn them"))
+    if lacking:
+        found.append(Problem("train", f"no row has the label {_some(lacking)}", "the model cannot learn it"))
+    rare = [f"{name} ({train[name]})" for name in labels.names if 0 < train[name] < RARE]
+    if rare:
+        found.append(
+            Problem("train", f"labels with fewer than {RARE} rows: {_some(rare)}", "add rows for them")
+        )
+    present = [train[name] for name in labels.names if train[name]]
+    if present and max(present) >= IMBALANCE * min(present):
+        most, least = (
+            max(train, key=train.__getitem__),
+            min((n for n in train if train[n]), key=train.__getitem__),
+        )
+        what = f"imbalanced: {most} has {train[most]:,} rows, {least} {train[least]:,}"
+        found.append(Problem("train", what, "look at f1_macro beside accuracy"))
+    return found
+
+
+def _count(values: Sequence[Any], labels: Labels) -> Counter[str]:
+    ids = Counter(i for row in values for i in row) if labels.problem_type == MULTI else Counter(values)
+    return Counter({name: ids[i] for i, name in enumerate(labels.names)})
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def summary(splits: Mapping[str, Dataset], labels: Labels) -> dict[str, Any]:
+    """`rows` and, for texts, `characters` per split, as JSON: counts per label or the range of the values."""
+    rows: dict[str, Any] = {}
+    characters: dict[str, Any] = {}
+    for split, data in splits.items():
+        values = column_of(data, "label").to_pylist()
+        if labels.problem_type == REGRESSION:
+            told: dict[str, Any] = {"min": min(values), "mean": sum(values) / len(values), "max": max(values)}
+        else:
+            told = dict(_count(values, labels))
+        rows[split] = {"rows": len(values), "labels": told}
+        if "text" in data.column_names:
+            characters[split] = _lengths(data)
+    return {"rows": rows, "characters": characters}
+
+
+def _lengths(rows: Dataset) -> dict[str, int]:
+    """Quantiles of the characters in a row's text (both texts of a pair)."""
+    import pyarrow.compute as pc
+
+    lengths = sum(
+        pc.utf8_length(column_of(rows, role)).to_numpy().astype(np.int64)
+        for role in ("text", "text_pair")
+        if role in rows.column_names
+    )
+    quantiles = np.quantile(lengths, [0.5, 0.95, 0.99, 1.0])
+    return dict(zip(("p50", "p95", "p99", "max"), (int(value) for value in quantiles), strict=True))

@@ -1,0 +1,247 @@
+"""Labels: what kind they are, their names in id order, and the id (ids, value) of every row."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_transfer.data.tables import Table, column_of
+from hf_transfer.problems import Problem
+
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
+WHOLE_NUMBER = re.compile(r"[-+]?\d+")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclass
+class Labels:
+    """Labels of all splits.
+
+    Attributes:
+        problem_type: as in a model's config.
+        names: in id order; () for regression.
+        values: per split and row an id, a sorted list of ids, or a float; None where the label is missing.
+        declared: True if the source fixes the names (ClassLabel), so that a name without rows is no mistake.
+    """
+
+    problem_type: str
+    names: tuple[str, ...]
+    values: dict[str, list[Any]]
+    declared: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | None = None) -> Labels:
+    """Reads the label column of every split.
+
+    ClassLabel keeps its order; text is sorted; whole numbers are sorted as numbers and, as booleans, become text.
+    Floats mean regression, lists several labels a row. In csv, where all is text, numbers are recognised.
+    What is wrong is listed in the result.
+    """
+    raw = {split: _raw(table, column) for split, table in tables.items()}
+    feature = tables["train"].rows.features[column]
+    found = problem_type or _problem_type(tables["train"], column, raw["train"])
+    if found != MULTI and any(isinstance(value, list) for value in raw["train"]):
+        what = f"column {column!r} holds lists, {found} takes one label a row"
+        return Labels(
+            found,
+            (),
+            {split: [None] * len(rows) for split, rows in raw.items()},
+            problems=[
+                Problem(tables["train"].name, what, "choose another --label_column, or problem_type " + MULTI)
+            ],
+        )
+    if found == REGRESSION:
+        return _regression(raw, tables, column, problem_type is not None)
+    declared = _declared(feature)
+    named = {split: _names(rows, tables[split], column, found) for split, rows in raw.items()}
+    seen = Counter(name for row in named["train"] if row is not None for name in row)
+    names = declared or tuple(_sorted(seen))
+    labels = Labels(found, names, {}, declared is not None)
+    ids = {name: i for i, name in enumerate(names)}
+    for split, rows in named.items():
+        labels.problems += _unknown(split, tables[split], rows, ids)
+        labels.values[split] = [_encode(row, ids, found) for row in rows]
+    if len(seen) < 2 and not labels.problems:
+        only = f"only {next(iter(seen))!r}" if seen else "none at all"
+        what = f"one class only: column {column!r} holds {only} in the training rows"
+        labels.problems.append(Problem(tables["train"].name, what, "give rows of at least two classes"))
+    labels.problems += _too_many(names, named["train"], tables["train"], column)
+    labels.warnings += _alike(names)
+    return labels
+
+
+def _raw(table: Table, column: str) -> list[Any]:
+    return column_of(table.rows, column).to_pylist()
+
+
+def _declared(feature: Any) -> tuple[str, ...] | None:
+    inner = getattr(feature, "feature", feature)
+    return tuple(inner.names) if getattr(inner, "names", None) else None
+
+
+def _problem_type(table: Table, column: str, values: Sequence[Any]) -> str:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, list):
+        return MULTI
+    if isinstance(first, float):
+        return REGRESSION
+    if isinstance(first, str) and not table.typed:
+        cells = {value.strip() for value in values if value and value.strip()}
+        if cells and all(NUMBER.fullmatch(cell) for cell in cells):
+            return SINGLE if all(WHOLE_NUMBER.fullmatch(cell) for cell in cells) else REGRESSION
+    return SINGLE
+
+
+def _names(values: Sequence[Any], table: Table, column: str, problem_type: str) -> list[list[str] | None]:
+    """The names in each row, None where there is no label."""
+    declared = _declared(table.rows.features[column])
+    if problem_type == MULTI:
+        lists = [_list(value) for value in values]
+        if _multi_hot(lists):
+            lists = [None if row is None else [i for i, on in enumerate(row) if on] for row in lists]
+        return [
+            None if row is None else sorted({_name(v, declared, table) or "" for v in row} - {""})
+            for row in lists
+        ]
+    names = {value: _name(value, declared, table) for value in set(values)}
+    return [None if (name := names[value]) is None else [name] for value in values]
+
+
+def _name(value: Any, declared: tuple[str, ...] | None, table: Table) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if declared is not None and not isinstance(value, str):
+        if value == -1:  # how the Hub marks a hidden label
+            return None
+        return (
+            declared[value]
+            if 0 <= value < len(declared)
+            else f"{value} (ClassLabel has {len(declared)} names)"
+        )
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    name = str(value).strip()
+    if not table.typed and WHOLE_NUMBER.fullmatch(name):
+        return str(int(name))
+    return name or None
+
+
+def _list(value: Any) -> list[Any] | None:
+    if not isinstance(value, str):
+        return value if value is None or isinstance(value, list) else [value]
+    if value.strip().startswith("["):
+        try:
+            return list(json.loads(value))
+        except ValueError:
+            return [part.strip(" '\"") for part in value.strip(" []").split(",")]
+    return [part.strip() for part in re.split(r"[|;,]", value)]
+
+
+def _multi_hot(rows: Sequence[list[Any] | None]) -> bool:
+    """Whether lists are rows of a 0/1 matrix (in a list of labels none occurs twice)."""
+    full = [row for row in rows if row is not None]
+    size = len(full[0]) if full else 0
+    if size < 2 or any(len(row) != size for row in full):
+        return False
+    if not all(value in (0, 1) and not isinstance(value, str) for row in full for value in row):
+        return False
+    return any(len(set(row)) < len(row) for row in full)
+
+
+def _sorted(names: Mapping[str, int]) -> list[str]:
+    numbers = all(WHOLE_NUMBER.fullmatch(name) for name in names)
+    return sorted(names, key=int) if numbers else sorted(names)
+
+
+def _encode(row: list[str] | None, ids: Mapping[str, int], problem_type: str) -> Any:
+    if row is None:
+        return None
+    found = sorted(ids[name] for name in row if name in ids)
+    return found if problem_type == MULTI else (found[0] if found else None)
+
+
+def _unknown(
+    split: str, table: Table, rows: Sequence[list[str] | None], ids: Mapping[str, int]
+) -> list[Problem]:
+    odd = Counter(name for row in rows if row for name in row if name not in ids)
+    if not odd:
+        return []
+    first = next(i for i, row in enumerate(rows) if row and any(name in odd for name in row))
+    listed = ", ".join(f"{name!r} ({count} rows)" for name, count in sorted(odd.items())[:10])
+    more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
+    if split == "train":
+        return [
+            Problem(
+                table.name, f"label ids out of range: {listed}{more}, first in row {first}", "mend the ids"
+            )
+        ]
+    what = f"labels that the training rows lack: {listed}{more}, first in row {first}; train has {_some(list(ids))}"
+    return [Problem(f"{split} ({table.name})", what, "correct them, or add training rows with these labels")]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f", ... ({len(names)})" if len(names) > 10 else "")
+
+
+def _too_many(names: Sequence[str], rows: Sequence[Any], table: Table, column: str) -> list[Problem]:
+    if len(names) < 20 or len(names) <= 0.5 * len(rows):
+        return []
+    what = f"column {column!r} has {len(names)} different values in {len(rows)} rows: an id or free text, not classes"
+    return [Problem(table.name, what, "choose another --label_column")]
+
+
+def _alike(names: Sequence[str]) -> list[Problem]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(" ".join(name.casefold().split()), []).append(name)
+    alike = [" and ".join(repr(name) for name in group) for group in groups.values() if len(group) > 1]
+    return [
+        Problem("labels", f"{pair} differ only in case or blanks", "are they one class?") for pair in alike
+    ]
+
+
+def _regression(
+    raw: Mapping[str, Sequence[Any]], tables: Mapping[str, Table], column: str, asked: bool
+) -> Labels:
+    labels = Labels(REGRESSION, (), {})
+    for split, rows in raw.items():
+        values: list[float | None] = []
+        for i, value in enumerate(rows):
+            number = _number(value)
+            if number is None and not _gap(value) or (number is not None and math.isinf(number)):
+                what = f"column {column!r} holds {value!r} in row {i}, expected a number"
+                labels.problems.append(Problem(f"{split} ({tables[split].name})", what, "correct it"))
+                break
+            values.append(number)
+        labels.values[split] = values
+    known = {value for value in labels.values["train"] if value is not None}
+    if len(known) < 2 and not labels.problems:
+        what = f"column {column!r} holds the same value in every training row ({', '.join(map(str, known)) or 'none'})"
+        labels.problems.append(Problem(tables["train"].name, what, "there is nothing to learn from it"))
+    if not asked and known and all(value.is_integer() for value in known):
+        what = f"labels are floats, so this is regression, but all are whole numbers ({len(known)} different)"
+        labels.warnings.append(Problem("labels", what, "for classes, write them as integers or text"))
+    return labels
+
+
+def _gap(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value != value  # NaN alone differs from itself
+
+
+def _number(value: Any) -> float | None:
+    if _gap(value) or isinstance(value, list):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,80 @@
+"""How a script ends: the list of problems and 2, a safe stop and 130, or a traceback and 1."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from hf_transfer.problems import Problem, Problems
+
+
+def command(main: Callable[[], Any]) -> int:
+    """Run `main` and return the exit code: `sys.exit(command(main))`.
+
+    0 done; 2 wrong arguments or data (listed on stderr by the first process, no traceback); 130 interrupted;
+    1 anything else, with a traceback and, last, what is safe on disk if the error carries that as `safe`.
+    """
+    try:
+        main()
+        return 0
+    except Problems as error:
+        return _refuse(error)
+    except KeyboardInterrupt as error:
+        return _stop("Interrupted.", error, 130)
+    except Exception as error:
+        if (refused := _from_training_arguments(error)) is not None:
+            return _refuse(refused)
+        traceback.print_exc()
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        if disk_is_full(error):
+            said = "The disk is full: free some space, then go on with --resume_from_checkpoint true."
+        return _stop(said, error, 1)
+
+
+def problem_list(error: Problems) -> str:
+    """The problems as a list for people, headed by how many there are."""
+    count = len(error.problems)
+    head = "One thing has to be mended first:" if count == 1 else f"{count} things have to be mended first:"
+    items = [f"- {problem}".replace("\n", "\n  ") for problem in error.problems]
+    return "\n".join([head, *items])
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk (or quota) is the cause; some libraries say so only in the message."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _refuse(error: Problems) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        print(problem_list(error), file=sys.stderr, flush=True)
+    return 2
+
+
+def _stop(said: str, error: BaseException, code: int) -> int:
+    safe = getattr(error, "safe", "")
+    if code != 130 or os.environ.get("RANK", "0") == "0":
+        print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
+    return code
+
+
+def _from_training_arguments(error: Exception) -> Problems | None:
+    """Arguments that `TrainingArguments` itself refuses (bf16 without a GPU for it): not a bug."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [(os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) for frame in frames]
+    if (
+        not isinstance(error, ValueError | TypeError | ImportError)
+        or ("training_args.py", "__post_init__") not in names
+    ):
+        return None
+    mend = "--use_cpu makes bf16 run on the CPU" if "bf16" in str(error) and "use_cpu" in str(error) else ""
+    return Problems(Problem("training arguments", " ".join(str(error).split()), mend))

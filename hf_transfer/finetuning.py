@@ -1,0 +1,387 @@
+"""`finetune`: the one way from a checkpoint and a data set to a run folder. Recipes and Python both take it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.hardware import check_world, use_threads
+from hf_transfer.problems import Problem, Problems
+from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, check_folder, claim, write_json
+from hf_transfer.strategies.freezing import check_peft
+from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
+
+if TYPE_CHECKING:
+    from hf_transfer.assess import Assessment
+    from hf_transfer.data import Data
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.trainer import Objective
+    from hf_transfer.training import Setup
+
+# What needs torch is imported inside the functions: `from hf_transfer import finetune` stays quick, and so does --help.
+
+
+def finetune(
+    task: Task | str,
+    model: Any,
+    dataset: Any = None,
+    *,
+    processor: Any = None,
+    args: Any = None,
+    strategy: str | Sequence[Phase] = "full",
+    peft_config: Any = None,
+    callbacks: Sequence[Any] = (),
+    metrics: Sequence[Any] | None = None,
+    seed: int | None = None,
+    layer_decay: float | None = None,
+    head_learning_rate: float | None = None,
+    early_stopping_patience: int | None = None,
+    max_length: int | None = None,
+    cpu_threads: int | None = None,
+    overwrite_output_dir: bool = False,
+    base_model_id: str | None = None,
+    skip_reload_check: bool = False,
+    recipe: str | None = None,
+    notes: Sequence[str] = (),
+    objective: Objective | None = None,
+    **data_options: Any,
+) -> Run:
+    """Fine-tune a pretrained model for a task and leave a run folder behind.
+
+    Args:
+        task: a `Task`, or the Hub's pipeline tag: `"text-classification"`, `"image-classification"`.
+        model: a Hub id, a folder, or a model that an Auto class made with as many labels as the data has.
+        dataset: `Data` from `hf_transfer.data.load`, or anything that `load` takes: a Hub id, file or folder, a
+            Dataset or DatasetDict, a DataFrame, a list of dicts, `(texts, labels)`.
+        processor: tokenizer or image processor; by default the one beside the model.
+        args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
+        strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `two-phase`, or a list of `Phase`.
+        peft_config: a `peft` config such as `LoraConfig(r=8)`; targets and head modules are found if left open.
+        callbacks: further TrainerCallbacks, used in every phase.
+        metrics: further `evaluate` metrics by name, path, Hub id or object.
+        seed: overrides that of `args`.
+        layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
+        early_stopping_patience: evaluations without a better best metric before a phase ends.
+        max_length: tokens a text is cut at; by default chosen from the lengths found.
+        cpu_threads: threads on a CPU; by default all cores.
+        overwrite_output_dir: delete what an earlier run wrote into the folder.
+        base_model_id: Hub id that the card names as base model when `model` is a folder.
+        skip_reload_check: do not load the saved model in a fresh process and compare its scores.
+        recipe, notes: name of the script that calls, and sentences for the plan.
+        objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
+        **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
+
+    Returns:
+        The finished `Run`.
+
+    Raises:
+        Problems: wrong data or arguments, found before training starts and before anything is written.
+    """
+    from hf_transfer import plan as show
+    from hf_transfer.assess import assess
+    from hf_transfer.data import Data, load
+    from hf_transfer.evaluation.classification import headline
+    from hf_transfer.record import make_plan, next_commands
+    from hf_transfer.tasks import find
+    from hf_transfer.training import train
+
+    task = find(task) if isinstance(task, str) else task
+    args = _arguments(args, task, strategy, peft_config, seed, dataset, data_options)
+    data = dataset if isinstance(dataset, Data) else load(task, dataset, **{"seed": args.seed, **data_options})
+    check_world(args.world_size)
+    use_threads(cpu_threads)
+    resume, checkpoint = _resume(args)
+    check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
+    model, processor = _loaded(task, model, processor, data, args.seed)
+    new = new_parameters(model)
+    notes = [*notes, *task.fit(processor, model)]
+    prepared = task.prepare(data, processor, model, max_length)
+    base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
+    model = _adapted(model, peft_config, args.seed)
+    setup = _setup(task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics)
+    setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
+    setup.objective = objective or setup.objective
+    check_disk(Path(args.output_dir), model, args)
+    plan = make_plan(setup, task, data, base, recipe, strategy, notes)
+    if args.process_index == 0:
+        show.print_plan(plan)
+        claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
+        write_json(Path(args.output_dir) / MARKER, {"fingerprint": data.source["fingerprint"], "seed": args.seed})
+    ledger = train(setup, resume, checkpoint) if args.do_train else []
+    splits = [s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits]
+    found = assess(
+        model.to(args.device),
+        data,
+        prepared,
+        setup.collator,
+        splits,
+        batch_size=args.per_device_eval_batch_size,
+        extra=tuple(metrics or ()),
+        world=(args.process_index, args.world_size),
+    )
+    run = Run(args.output_dir, _train_results(ledger) | found.results)
+    if args.process_index == 0:
+        _finish(run, setup, task, data, found, ledger, plan, base, base_model_id, peft_config, skip_reload_check)
+        show.print_results(run.metrics, headline(data.problem_type), run.output_dir, next_commands(recipe, run, task))
+    _wait(args)
+    return run
+
+
+def default_arguments(strategy: str | Sequence[Phase] = "full", peft: bool = False, rows: int = 0) -> dict[str, Any]:
+    """The training arguments that `finetune` starts from; the recipes set the same in plain sight.
+
+    Args:
+        rows: training rows; small sets get more epochs, because three of theirs are too few steps to learn from.
+    """
+    return {
+        "learning_rate": learning_rate_for(strategy if isinstance(strategy, str) else "full", peft),
+        "weight_decay": 0.01,
+        "warmup_steps": 0.06,
+        "num_train_epochs": 10 if rows < 2000 else 3,
+        "per_device_train_batch_size": 32,
+        "per_device_eval_batch_size": 64,
+        "train_sampling_strategy": "group_by_length",
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": 10,
+    }
+
+
+def check_disk(folder: Path, model: Any, args: Any) -> None:
+    """Stop before training when the checkpoints to come would not fit.
+
+    A checkpoint holds the weights and two moments of what learns; the newest, the best and one being written may
+    stand side by side, beside the final model.
+
+    Raises:
+        Problems: with the bytes needed and free.
+    """
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    moments = sum(2 * p.numel() * 4 for p in model.parameters() if p.requires_grad)
+    kept = 0 if args.save_strategy == "no" else 2 + (args.save_total_limit or 3)
+    needed, free = 2 * weights + kept * (weights + moments), shutil.disk_usage(parent).free
+    if needed > free:
+        raise Problems(
+            Problem(
+                "--output_dir",
+                f"{folder} has {free / 1e9:.2f} GB free, but model and checkpoints will need {needed / 1e9:.2f} GB",
+                "free some space, choose another disk, or keep fewer checkpoints (--save_total_limit 1)",
+            )
+        )
+
+
+# The arrows of the way, in their order.
+
+
+def _arguments(
+    args: Any, task: Task, strategy: Any, peft_config: Any, seed: int | None, dataset: Any, options: dict[str, Any]
+) -> Any:
+    """TrainingArguments from an object, a dict or nothing; best model by the task's metric unless said otherwise."""
+    from transformers import TrainingArguments
+
+    from hf_transfer.data import Data
+
+    if args is None or isinstance(args, dict):
+        rows = len(dataset.splits["train"]) if isinstance(dataset, Data) else 0
+        given = {"output_dir": free_folder(task.name), "do_train": True, "do_eval": True, "do_predict": True}
+        args = TrainingArguments(**{**given, **default_arguments(strategy, peft_config is not None, rows), **(args or {})})
+    if args.hub_token:
+        raise Problems(
+            Problem("hub_token", "a token in the arguments would be saved with them", "use HF_TOKEN or hf auth login")
+        )
+    if seed is not None:
+        args.seed = seed
+    return args
+
+
+def free_folder(name: str) -> str:
+    """`outputs/<name>`, or with the next free number."""
+    number, folder = 1, Path("outputs") / name
+    while folder.exists():
+        number += 1
+        folder = Path("outputs") / f"{name}-{number}"
+    return str(folder)
+
+
+def _resume(args: Any) -> tuple[bool, Path | None]:
+    """Whether to resume, and from which checkpoint if one was named."""
+    asked = args.resume_from_checkpoint
+    if asked in (None, False, "false", "False", ""):
+        return False, None
+    if asked in (True, "true", "True"):
+        return True, None
+    path = Path(asked)
+    if not path.is_dir():
+        raise Problems(Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest"))
+    return True, path
+
+
+def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tuple[Any, Any]:
+    """The model and processor as objects; by name in fp32, with the data's labels."""
+    import transformers
+
+    if isinstance(model, (str, Path)):
+        transformers.set_seed(seed)  # the new head is drawn here
+        model = load_pretrained(task.auto_class, str(model), id2label=data.id2label, label2id=data.label2id)
+    name = model.config._name_or_path
+    if processor is None or isinstance(processor, (str, Path)):
+        processor = load_pretrained(task.processor_class, str(processor or name))
+    if model.config.num_labels != len(data.id2label):
+        raise Problems(
+            Problem(
+                "model",
+                f"its head has {model.config.num_labels} outputs, but the data has {len(data.id2label)} labels",
+                "load it with id2label=data.id2label, label2id=data.label2id",
+            )
+        )
+    model.config.id2label, model.config.label2id = dict(data.id2label), dict(data.label2id)
+    model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
+    return model, processor
+
+
+def load_pretrained(auto_class: str, name: str, **options: Any) -> Any:
+    """`from_pretrained` of a transformers Auto class, with a message for people when it fails.
+
+    Raises:
+        Problems: no such folder, not on the Hub or not reachable, no weights or tokenizer of that kind in it.
+    """
+    import transformers
+
+    if "Model" in auto_class:
+        options |= {"dtype": "float32", "ignore_mismatched_sizes": True}
+    try:
+        return getattr(transformers, auto_class).from_pretrained(name, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) < 300 else reason[:300] + " ..."
+        local = Path(name).exists()
+        mend = (
+            "give a folder that save_pretrained wrote (config.json, weights as safetensors, the processor's files)"
+            if local
+            else "check the spelling; without a network give a folder, or a model that is in the cache already"
+        )
+        raise Problems(Problem("--model_name_or_path", f"{name} cannot be loaded: {reason}", mend)) from error
+
+
+def new_parameters(model: Any) -> list[str]:
+    """Names of the parameters that the checkpoint lacked: `from_pretrained` marks those that it loaded."""
+    marks = {name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()}
+    return [name for name, loaded in marks.items() if not loaded] if any(marks.values()) else []
+
+
+def _adapted(model: Any, peft_config: Any, seed: int) -> Any:
+    if peft_config is None:
+        return model
+    from transformers import set_seed
+
+    from hf_transfer.strategies.lora import adapt
+
+    set_seed(seed)  # LoRA's matrices do not depend on what was drawn before
+    return adapt(model, peft_config)
+
+
+def _setup(
+    task: Task,
+    model: Any,
+    data: Data,
+    prepared: Any,
+    processor: Any,
+    args: Any,
+    strategy: Any,
+    layer_decay: float | None,
+    head_learning_rate: float | None,
+    metrics: Any,
+) -> Setup:
+    from dataclasses import replace
+
+    from hf_transfer.anatomy import layer_groups
+    from hf_transfer.evaluation.classification import compute, headline
+    from hf_transfer.training import Setup
+
+    groups = layer_groups(model)
+    planned = [
+        replace(
+            phase,
+            layer_decay=phase.layer_decay if phase.layer_decay is not None else layer_decay,
+            head_learning_rate=phase.head_learning_rate if phase.head_learning_rate is not None else head_learning_rate,
+        )
+        for phase in phases(strategy, groups)
+    ]
+    for phase in planned:
+        check_peft(groups, phase.learns, hasattr(model, "peft_config"))
+    best = args.metric_for_best_model
+    if args.load_best_model_at_end and best in (None, "loss"):
+        args.metric_for_best_model = f"eval_{headline(data.problem_type)}"
+        args.greater_is_better = True
+    size = max(1, len(data.labels))
+    return Setup(
+        model=model,
+        groups=groups,
+        phases=planned,
+        trainable=frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad),
+        args=args,
+        prepared=prepared,
+        collator=task.collator(processor),
+        processor=processor,
+        compute_metrics=lambda found: compute(
+            data.problem_type, found.predictions, found.label_ids, num_labels=size, extra=tuple(metrics or ())
+        ),
+    )
+
+
+def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:
+    """Totals over phases; evaluation and saving are left out of the time."""
+    if not ledger:
+        return {}
+    seconds, samples = sum(p["seconds"] for p in ledger), sum(p["samples"] for p in ledger)
+    steps = sum(p["steps"] for p in ledger)
+    return {
+        "train_loss": sum(p["train_loss"] * p["steps"] for p in ledger) / max(1, steps),
+        "train_runtime": seconds,
+        "train_samples_per_second": samples / max(seconds, 1e-6),
+    }
+
+
+def _finish(
+    run: Run,
+    setup: Setup,
+    task: Task,
+    data: Data,
+    found: Assessment,
+    ledger: list[dict[str, Any]],
+    plan: dict[str, Any],
+    base: dict[str, Any],
+    base_model_id: str | None,
+    peft_config: Any,
+    skip_reload_check: bool,
+) -> None:
+    """Save the model, prove it, write the record, the report and the card."""
+    from hf_transfer.record import write_record
+    from hf_transfer.report import write_card, write_report
+    from hf_transfer.saving import check_saved, save
+
+    folder = Path(run.output_dir)
+    run._model, run._processor = save(setup, folder, found.thresholds, base), setup.processor
+    write_json(folder / RESULTS, run.metrics)
+    if found.predictions is not None:
+        found.predictions.to_parquet(folder / PREDICTIONS)
+    proof = None if skip_reload_check else check_saved(run, setup, task, data, found, base)
+    write_record(setup, task, data, found, ledger, plan, base, base_model_id, peft_config, proof)
+    write_report(folder)
+    write_card(folder)
+    (folder / MARKER).unlink(missing_ok=True)
+
+
+def _wait(args: Any) -> None:
+    """No rank leaves before the first has written everything."""
+    if args.world_size > 1 and "RANK" in os.environ:
+        import torch.distributed as dist
+
+        dist.barrier()

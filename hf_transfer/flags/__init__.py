@@ -1,0 +1,1 @@
+"""How flags are named, read, checked and shown. Nothing heavy is imported here: `--help` must be quick."""

@@ -1,0 +1,105 @@
+"""The machine a run is on: cores, threads, processes, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hf_transfer.problems import Problem, Problems
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "timm", "numpy")
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(asked: int | None = None) -> int:
+    """Set torch's CPU threads and return their number.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 when it has no config file, and training then runs on one core. Unless
+    the user asked for a number, one process takes all cores and several on one machine share them.
+    """
+    import torch
+
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or local > 1
+    by_user = "OMP_NUM_THREADS" in os.environ and not launched
+    if asked or not by_user:
+        torch.set_num_threads(asked or max(1, cores() // local))
+    return torch.get_num_threads()
+
+
+def check_world(world_size: int) -> None:
+    """Stop when the processes that were launched did not find each other: they would train apart, silently."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != world_size:
+        raise Problems(
+            Problem(
+                "launch",
+                f"{launched} processes were launched but this one trains in a world of {world_size}",
+                "on CPU launch with --config_file accelerate_configs/multi_cpu.yaml",
+            )
+        )
+    if launched == 1 and "MASTER_PORT" in os.environ and "RANK" not in os.environ and _asked_processes() > 1:
+        raise Problems(
+            Problem(
+                "launch",
+                "several CPU processes were asked for but accelerate started one",
+                "launch with --config_file accelerate_configs/multi_cpu.yaml",
+            )
+        )
+
+
+def _asked_processes() -> int:
+    """`accelerate launch --cpu --num_processes 2` leaves these traces and no WORLD_SIZE."""
+    return 2 if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") else 1
+
+
+def describe(device: Any, processes: int) -> dict[str, Any]:
+    """Device, processor and threads for the record."""
+    import torch
+
+    if getattr(device, "type", str(device)) == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = _cpu_name()
+    return {
+        "device": str(device),
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "processes": processes,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those it stands on."""
+    found = {"python": platform.python_version(), "hf_transfer": own_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def own_version() -> str:
+    """Version of this distribution."""
+    try:
+        return metadata.version("hf-transfer-learning")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

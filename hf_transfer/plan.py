@@ -1,0 +1,145 @@
+"""What a run is about to do and what came of it, as tables for people."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """Where plans and results are printed; plain where the output is no terminal."""
+    wide = Console(highlight=False)
+    return wide if wide.is_terminal else Console(highlight=False, width=120)
+
+
+def step_seconds(model: Any, batch: dict[str, Any]) -> float:
+    """Seconds of one forward and backward pass, the second of two; the model is left as it was.
+
+    In eval mode, so that neither random numbers nor running statistics move.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    inputs = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+    was_training, seconds = model.training, 0.0
+    model.eval()
+    for _ in range(2):
+        started = time.perf_counter()
+        loss = model(**inputs)["loss"]
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - started
+        for parameter in model.parameters():
+            parameter.grad = None
+    model.train(was_training)
+    return seconds
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Model, data, splits, what learns at which rate, steps, threads, expected time."""
+    out = console()
+    out.print(f"\n[bold]Plan[/bold]  {plan['title']}")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in plan["facts"].items():
+        facts.add_row(f"  {name}", _escape(str(value)))
+    out.print(facts)
+    for phase in plan["phases"]:
+        out.print(_phase_table(phase))
+    for note in plan["notes"]:
+        out.print(f"  note: {_escape(note)}")
+    for warning in plan["warnings"]:
+        out.print(f"  [yellow]warning[/yellow] {_escape(warning['where'])}: {_escape(warning['what'])}")
+        if warning.get("mend"):
+            out.print(f"          -> {_escape(warning['mend'])}")
+    out.print()
+
+
+def _phase_table(phase: dict[str, Any]) -> Table:
+    title = (
+        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
+        f"{phase['warmup_steps']} warmup steps"
+    )
+    table = Table(title=_escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("  layer group")
+    for column in ("parameters", "learning", "learning rate", "weight decay", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for rows in _bundled(phase["groups"]):
+        first, last, many = rows[0], rows[-1], len(rows)
+        name = first["name"] if many == 1 else f"{first['name']} .. {last['name'].partition('.')[2]}"
+        rate = f"{first['learning_rate']:.3g}" if first["learns"] else "-"
+        if many > 1 and first["learns"] and last["learning_rate"] != first["learning_rate"]:
+            rate = f"{first['learning_rate']:.3g} .. {last['learning_rate']:.3g}"
+        table.add_row(
+            f"  {name}",
+            f"{sum(row['parameters'] for row in rows):,}",
+            f"{sum(row['learning'] for row in rows):,}",
+            rate,
+            f"{phase['weight_decay']:g}" if first["learns"] else "-",
+            "learns" if first["learns"] else "frozen",
+        )
+    return table
+
+
+def _bundled(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Neighbouring blocks that all learn, or all do not, as one line."""
+    bundles: list[list[dict[str, Any]]] = []
+    for group in groups:
+        like = bundles and "." in group["name"] and "." in bundles[-1][-1]["name"]
+        if like and bundles[-1][-1]["learns"] == group["learns"]:
+            bundles[-1].append(group)
+        else:
+            bundles.append([group])
+    return bundles
+
+
+def print_results(results: dict[str, float], headline: str, folder: str, next_commands: dict[str, str]) -> None:
+    """Metrics by split with interval and baseline, where things lie, what to do next."""
+    out = console()
+    splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
+    for split in splits:
+        shown = "test" if split == "test" else "validation"
+        chosen = "" if split == "test" else " (chosen here)"
+        table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("  metric", "value", "95 % interval", "baseline"):
+            table.add_column(column, justify="left" if column.strip() == "metric" else "right")
+        for key, value in results.items():
+            name = key.removeprefix(f"{split}_")
+            if key == name or name.startswith("baseline_") or "_ci95_" in name or not _is_metric(name):
+                continue
+            low, high = (results.get(f"{key}_ci95_{end}") for end in ("low", "high"))
+            baseline = results.get(f"{split}_baseline_{name}")
+            table.add_row(
+                f"  [bold]{name}[/bold]" if name == headline else f"  {name}",
+                f"{value:.4f}",
+                f"{low:.4f} .. {high:.4f}" if low is not None and high is not None else "",
+                f"{baseline:.4f}" if baseline is not None else "",
+            )
+        out.print(table)
+    out.print(f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html")
+    if next_commands:
+        out.print("Next:")
+        width = max(len(name) for name in next_commands)
+        for name, command in next_commands.items():
+            out.print(f"  {name:<{width}}  {_escape(command)}")
+
+
+def _is_metric(name: str) -> bool:
+    return not name.endswith(("runtime", "per_second")) and name != "samples"
+
+
+def duration(seconds: float) -> str:
+    """`75` as `1 min 15 s`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

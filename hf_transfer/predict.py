@@ -1,0 +1,100 @@
+"""From a run folder, or any model, to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.data.batching import by_length
+from hf_transfer.evaluation.classification import predicted, probabilities
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_transfer.run import Run
+
+
+def load_model(folder: str | Path, task: str) -> Any:
+    """The model of a run folder through its Auto class, in eval mode, in fp32."""
+    import transformers
+
+    from hf_transfer.tasks import find
+
+    return getattr(transformers, find(task).auto_class).from_pretrained(str(folder), dtype="float32").eval()
+
+
+def load_processor(folder: str | Path, task: str) -> Any:
+    """Its tokenizer or image processor."""
+    import transformers
+
+    from hf_transfer.tasks import find
+
+    return getattr(transformers, find(task).processor_class).from_pretrained(str(folder))
+
+
+def scores(model: Any, batches: Dataset, collate: Callable[[list[Any]], Any], batch_size: int = 32) -> np.ndarray:
+    """Logits (n, C) in the order of the rows; batches are of like length, so that little is padded.
+
+    Args:
+        batches: model inputs, one row each, without labels.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    sizes = [len(ids) for ids in batches["input_ids"]] if "input_ids" in batches.column_names else [1] * len(batches)
+    order = by_length(sizes)
+    found: list[np.ndarray] = []
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = batches[order[start : start + batch_size].tolist()]
+            features = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+            inputs = {name: value.to(device) for name, value in collate(features).items()}
+            outputs = model(**inputs)
+            found.append(outputs["logits"].float().cpu().numpy())
+    logits = np.concatenate(found)
+    back = np.empty_like(logits)
+    back[order] = logits
+    return back
+
+
+def predict(run: Run, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]:
+    """See `Run.predict`."""
+    import torch
+
+    from hf_transfer.data import read_rows
+    from hf_transfer.tasks import find
+
+    record = run.record
+    task = find(record["task"])
+    rows = read_rows(task, inputs)
+    if not len(rows):
+        return []
+    model = run.model.eval()
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    encoded = task.encode(rows, run.processor)
+    logits = scores(model, encoded, task.collator(run.processor), batch_size)
+    return readable(logits, record["problem_type"], record["labels"], record.get("thresholds"))
+
+
+def readable(
+    logits: np.ndarray, problem_type: str, labels: list[str], thresholds: list[float] | None
+) -> list[dict[str, Any]]:
+    """Logits as one plain dict a row; see `Run.predict`."""
+    if problem_type == "regression":
+        return [{"value": float(value)} for value in np.asarray(logits).reshape(-1)]
+    shares = probabilities(problem_type, logits)
+    guesses = predicted(problem_type, logits, thresholds)
+    found = []
+    for share, guess in zip(shares, guesses, strict=True):
+        by_label = {label: float(p) for label, p in zip(labels, share, strict=True)}
+        if problem_type == "multi_label_classification":
+            on = [labels[i] for i in np.flatnonzero(guess)]
+            found.append({"labels": on, "scores": [by_label[name] for name in on], "probabilities": by_label})
+        else:
+            name = labels[int(guess)]
+            found.append({"label": name, "score": by_label[name], "probabilities": by_label})
+    return found

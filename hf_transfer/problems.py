@@ -1,0 +1,36 @@
+"""What is wrong in the user's data or arguments, said so that it can be mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that stops a run: `where` it is, `what` was found (and expected), how to `mend` it."""
+
+    where: str
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f"\n  -> {self.mend}" if self.mend else "")
+
+
+class Problems(ValueError):
+    """All the problems found, raised together so that one run shows the whole list.
+
+    Commands print it and exit with 2; in Python it is an ordinary `ValueError` with a `problems` tuple.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
+    """`' (did you mean X?)'` for the closest of `names`, or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""

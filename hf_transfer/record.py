@@ -1,0 +1,177 @@
+"""What a run writes down about itself: the plan before, `run.json` after."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer import hardware
+from hf_transfer.evaluation.classification import headline
+from hf_transfer.embedded import HUB_ID, hub_id_of
+from hf_transfer.plan import duration, step_seconds
+from hf_transfer.run import RUN, write_json
+
+if TYPE_CHECKING:
+    from hf_transfer.assess import Assessment
+    from hf_transfer.data import Data
+    from hf_transfer.run import Run
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training import Setup
+
+LICENSES = {HUB_ID: "apache-2.0"}
+
+
+def make_plan(
+    setup: Setup, task: Task, data: Data, base: dict[str, Any], recipe: str | None, strategy: Any, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The plan as plain data: a title, facts, a table per phase, notes and warnings."""
+    from hf_transfer.strategies.freezing import freeze
+    from hf_transfer.training import phase_entry, phase_trainer, planned_steps
+
+    entries, seconds = [], 0.0
+    for number, phase in enumerate(setup.phases, 1):
+        if not setup.args.do_train:
+            break
+        trainer = phase_trainer(setup, number)
+        steps = planned_steps(trainer)
+        entries.append(phase_entry(setup, number, trainer) | {"steps": steps})
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+        seconds += steps * setup.args.gradient_accumulation_steps * _seconds(setup)
+    args, sizes = setup.args, {split: len(rows) for split, rows in data.splits.items()}
+    described = hardware.describe(args.device, args.world_size)
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    facts = {
+        "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
+        f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
+        "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
+        "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
+        "labels": _shortened(data.labels) or "a number",
+        "strategy": (strategy if isinstance(strategy, str) else "own phases") + (" with PEFT" if setup.is_peft else ""),
+        "batch": f"{batch} rows a step"
+        + (f" = {args.per_device_train_batch_size} x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes" if batch != args.per_device_train_batch_size else ""),
+        "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
+        "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
+        + ("bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"),
+        "expected": f"about {duration(seconds * 1.15 + 5)} of training" if entries else "no training",
+        "folder": args.output_dir,
+    }
+    if "max_length" in setup.prepared.facts:
+        facts["length"] = f"texts are cut at {setup.prepared.facts['max_length']} tokens"
+    return {
+        "title": recipe or task.name,
+        "facts": facts,
+        "phases": entries,
+        "notes": list(notes),
+        "warnings": [*data.audit["warnings"], *setup.prepared.warnings],
+        "expected_seconds": seconds,
+    }
+
+
+def _seconds(setup: Setup) -> float:
+    """Of one step on a batch of middling length, measured."""
+    import numpy as np
+    import torch
+
+    rows = setup.prepared.splits["train"]
+    order = np.argsort(setup.prepared.lengths["train"]) if "train" in setup.prepared.lengths else np.arange(len(rows))
+    size = min(setup.args.per_device_train_batch_size, len(rows))
+    middle = max(0, len(rows) // 2 - size // 2)
+    picked = order[middle : middle + size].tolist()
+    batch = setup.collator([rows[i] for i in picked])
+    with torch.autocast(setup.args.device.type, dtype=torch.bfloat16, enabled=setup.args.bf16):
+        return step_seconds(setup.model.to(setup.args.device), dict(batch))
+
+
+def _shortened(labels: Sequence[str], most: int = 8) -> str:
+    more = f" ... ({len(labels)} in all)" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
+def write_record(
+    setup: Setup,
+    task: Task,
+    data: Data,
+    found: Assessment,
+    ledger: list[dict[str, Any]],
+    plan: dict[str, Any],
+    base: dict[str, Any],
+    base_model_id: str | None,
+    peft_config: Any,
+    proof: dict[str, Any] | None,
+) -> None:
+    """Write `run.json`, the last file of a run but for what is drawn from it."""
+    args = setup.args
+    hub_id = base_model_id or hub_id_of(base["name"])
+    audit = data.audit | {"lengths": setup.prepared.facts, "warnings": plan["warnings"]}
+    record = {
+        "format": 1,
+        "task": task.name,
+        "problem_type": data.problem_type,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "labels": list(data.labels),
+        "headline": headline(data.problem_type),
+        "recipe": plan["title"] if plan["title"] != task.name else None,
+        "strategy": " + ".join(phase.name for phase in setup.phases),
+        "peft": _peft(setup, peft_config),
+        "base_model": {
+            "id": hub_id,
+            "name": (hub_id or Path(base["name"]).name).rpartition("/")[2],
+            "revision": getattr(setup.model.config, "_commit_hash", None),
+            "license": LICENSES.get(hub_id or ""),
+            "class": base["class"],
+            "parameters": sum(row["parameters"] for row in ledger[0]["groups"]) if ledger else None,
+            "new": base["new"],
+        },
+        "data": data.source | {"columns": data.columns, "audit": audit},
+        "arguments": changed_arguments(args),
+        "seed": args.seed,
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(args.device, args.world_size),
+        "world_size": args.world_size,
+        "global_batch_size": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "global_step": sum(phase["steps"] for phase in ledger),
+        "seconds": {"train": sum(phase["seconds"] for phase in ledger)},
+        "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
+        "thresholds": found.thresholds,
+        "reload_check": proof,
+        "plan_notes": plan["notes"],
+        "files": sorted({path.name for path in Path(args.output_dir).iterdir() if path.is_file()}),
+    }
+    write_json(Path(args.output_dir) / RUN, record)
+
+
+def changed_arguments(args: Any) -> dict[str, Any]:
+    """Training arguments that differ from transformers' defaults, as JSON; folders and tokens left out."""
+    defaults = {field.name: field.default for field in dataclasses.fields(args)}
+    private = ("output_dir", "hub_token", "logging_dir", "resume_from_checkpoint", "run_name")
+    shown = {k: v for k, v in args.to_dict().items() if k in defaults and k not in private}
+    return {k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) and v != defaults[k]}
+
+
+def _peft(setup: Setup, peft_config: Any) -> dict[str, Any] | None:
+    if peft_config is None:
+        return None
+    names = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")
+    kind = getattr(peft_config.peft_type, "value", str(peft_config.peft_type))
+    chosen = {name: getattr(peft_config, name) for name in names if hasattr(peft_config, name)}
+    return {"type": kind, **chosen}
+
+
+def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
+    """The commands that people want next."""
+    folder = shlex.quote(run.output_dir)
+    example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
+    found = {"predict": f"hft predict {folder} {example}"}
+    if recipe:
+        script = f"accelerate launch recipes/{recipe}.py"
+        data = "reviews.csv" if task.inputs[0] == "text" else "folder_of_images"
+        found |= {
+            "your own data": f"{script} --dataset_name {data}",
+            "another model": f"{script} --model_name_or_path <Hub id or folder>",
+            "LoRA": f"{script} --peft lora",
+        }
+    return found

@@ -1,0 +1,96 @@
+"""The proof that what was saved is what was trained: a fresh process, plain transformers and peft, the same scores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Runs alone, without hf_transfer: what any user of the saved model would write.
+SCRIPT = """
+import json, sys
+import numpy as np, torch, transformers
+job = json.load(open(sys.argv[1]))
+torch.set_num_threads(job["threads"])
+auto = getattr(transformers, job["auto_class"])
+processor = getattr(transformers, job["processor_class"]).from_pretrained(job["folder"])
+if job["adapter"]:
+    from peft import PeftConfig, PeftModel
+    config = transformers.AutoConfig.from_pretrained(job["folder"])
+    base = auto.from_pretrained(job["base"], config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+    model = PeftModel.from_pretrained(base, job["adapter"])
+else:
+    model = auto.from_pretrained(job["folder"], dtype=torch.float32)
+model.eval()
+scores = []
+for row in job["rows"]:
+    if job["kind"] == "image":
+        from PIL import Image
+        inputs = processor(Image.open(row).convert("RGB"), return_tensors="pt")
+    else:
+        texts = [row["text"], row["text_pair"]] if isinstance(row, dict) else [row]
+        inputs = processor(*texts, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        scores.append(model(**inputs).logits.float().numpy()[0])
+np.save(job["out"], np.stack(scores))
+"""
+
+
+def reloaded_scores(
+    folder: str | Path, task: Any, rows: list[Any], adapter: str | Path | None = None, base: str | None = None
+) -> np.ndarray:
+    """Logits (n, C) of raw `rows` from the saved folder (or base model plus adapter) in a fresh process.
+
+    Raises:
+        RuntimeError: the saved model could not be loaded or run, with what the process said.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch)
+        job = {
+            "folder": str(folder),
+            "auto_class": task.auto_class,
+            "processor_class": task.processor_class,
+            "adapter": str(adapter) if adapter else None,
+            "base": base,
+            "threads": 1,
+            "kind": "image" if "image" in task.inputs else "text",
+            "rows": _portable(rows, here),
+            "out": str(here / "scores.npy"),
+        }
+        (here / "job.json").write_text(json.dumps(job))
+        (here / "check.py").write_text(SCRIPT)
+        done = subprocess.run(
+            [sys.executable, str(here / "check.py"), str(here / "job.json")],
+            capture_output=True,
+            text=True,
+            env=_clean_environment(),
+        )
+        if done.returncode:
+            raise RuntimeError(f"the saved model does not load in a fresh process:\n{done.stderr[-2000:]}")
+        return np.load(job["out"])
+
+
+def _portable(rows: list[Any], folder: Path) -> list[Any]:
+    """Texts as they are; images as lossless files."""
+    found = []
+    for i, row in enumerate(rows):
+        if hasattr(row, "save"):
+            row.convert("RGB").save(folder / f"{i}.png")
+            row = str(folder / f"{i}.png")
+        found.append(row)
+    return found
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without a launcher's traces: the fresh process is alone, and needs no network or GPU."""
+    import os
+
+    traces = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "OMP_", "MASTER_")
+    single = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(traces) and k not in single}
+    return kept | {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}

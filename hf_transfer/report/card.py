@@ -1,0 +1,240 @@
+"""The model card: what anyone who meets the model on the Hub should know, without a row of the data or a local path."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from . import tables
+from .figures import Figure, baseline_words, figures, headline, measured_words
+from .html import ALTERNATIVES, facts
+from .licenses import front_matter
+from .read import Record, read_record
+from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
+
+PLACEHOLDER = "<repo id or folder>"
+LISTED_LABELS = 60
+
+
+def write_card(folder: Path | str, repo_id: str | None = None) -> Path:
+    """Write the model card `README.md` of a run folder; returns its path.
+
+    Args:
+        folder: of the run; plots that lie in its `plots/` are shown, so write the report first.
+        repo_id: where the model is published, for the name and the snippet; else a placeholder stands there.
+
+    Raises `Problems` when the folder is no run folder.
+    """
+    from huggingface_hub import ModelCard
+
+    record = read_record(folder)
+    data = card_data(record, repo_id)
+    text = _environment().get_template("card.md.jinja").render(**_view(record, repo_id))
+    card = ModelCard(
+        f"---\n{data.to_yaml()}\n---\n\n{text}"
+    )  # parsed here, so a broken card is never written
+    path = record.folder / "README.md"
+    path.write_text(card.content, encoding="utf-8", errors="replace", newline="\n")
+    return path
+
+
+def card_data(record: Record, repo_id: str | None = None) -> Any:
+    """The card's front matter as `huggingface_hub.ModelCardData`: Hub ids only, metrics as model-index."""
+    from huggingface_hub import ModelCardData
+
+    peft = (record.run.get("peft") or {}).get("type")
+    task, dataset = record.run.get("task"), hub_id(record.data.get("hub_id"))
+    licence = front_matter(record.base.get("license"), record.data.get("license"))
+    measured = figures(record, record.measured)
+    return ModelCardData(
+        model_name=model_name(record, repo_id),
+        library_name="transformers",
+        pipeline_tag=task,
+        base_model=hub_id(record.base.get("id")),
+        datasets=[dataset] if dataset else None,
+        metrics=[figure.key for figure in measured] or None,
+        tags=["hf_transfer", "transfer-learning", *([str(peft).lower()] if peft else [])],
+        eval_results=[_result(record, figure) for figure in measured] or None,
+        license=licence["license"],
+        license_name=licence.get("license_name"),
+    )
+
+
+def _result(record: Record, figure: Figure) -> Any:
+    """One metric for the model-index; interval and baseline go along as its `args`."""
+    from huggingface_hub import EvalResult
+
+    name = data_name(record)
+    beside = {"ci95_low": figure.low, "ci95_high": figure.high, "baseline": figure.baseline}
+    return EvalResult(
+        task_type=str(record.run.get("task")),
+        dataset_type=hub_id(record.data.get("hub_id")) or slug(name),
+        dataset_name=name,
+        dataset_split=record.split,
+        metric_type=figure.key,
+        metric_name=figure.name,
+        metric_value=round(figure.value, 6),
+        metric_args={key: round(value, 6) for key, value in beside.items() if value is not None} or None,
+    )
+
+
+def hub_id(name: Any) -> str | None:
+    """The name if it has the form of a Hub id (`name` or `owner/name`), else None: a folder must not be published."""
+    fits = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name)
+    return str(name) if fits else None
+
+
+def slug(text: str) -> str:
+    """Letters, digits, dot, dash and underscore only: usable as a name on the Hub."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "data"
+
+
+def data_name(record: Record) -> str:
+    """The data's name without folders."""
+    return (
+        hub_id(record.data.get("hub_id"))
+        or without_paths(str(record.data.get("name") or ""))
+        or "unnamed data"
+    )
+
+
+def base_name(record: Record) -> str:
+    """The base model's Hub id, or its name without folders."""
+    return (
+        hub_id(record.base.get("id"))
+        or without_paths(str(record.base.get("name") or ""))
+        or "an unnamed model"
+    )
+
+
+def model_name(record: Record, repo_id: str | None = None) -> str:
+    """The last part of `repo_id`, else base model and data joined."""
+    if repo_id:
+        return repo_id.split("/")[-1]
+    data = re.sub(r"\.(csv|tsv|jsonl?|parquet|txt)$", "", data_name(record).split("/")[-1])
+    return f"{slug(base_name(record).split('/')[-1])}-{slug(data)}"
+
+
+def snippet(record: Record, repo_id: str | None = None) -> str:
+    """Python code that loads the model with plain transformers and asks it once; an input of its own, none of ours."""
+    task, kind = str(record.run.get("task")), record.problem_type
+    text = '"A text of your own."'
+    if "text_pair" in (record.data.get("columns") or {}):
+        text = '{"text": "A text of your own.", "text_pair": "And the one it goes with."}'
+    images = "image" in task
+    given = '"picture.jpg"' if images else f"{text}, truncation=True"
+    model = repo_id or PLACEHOLDER
+    lines = ["from transformers import pipeline", "", f'model = pipeline("{task}", model="{model}")']
+    if kind == "regression":
+        lines += [
+            f'result = model({given}, function_to_apply="none")',
+            "print(result)  # the score is the value",
+        ]
+    elif kind == "multi_label_classification":
+        lines += _with_thresholds(record, given)
+    else:
+        lines += [f"print(model({given}))  # label and probability"]
+    return "\n".join(lines)
+
+
+def _with_thresholds(record: Record, given: str) -> list[str]:
+    values = record.run.get("thresholds") or [0.5] * len(record.labels)
+    limits = ", ".join(
+        f"{_literal(label)}: {value:.6g}" for label, value in zip(record.labels, values, strict=False)
+    )
+    return [
+        f"thresholds = {{{limits}}}",
+        f"scores = model({given}, top_k=None)",
+        'print([score["label"] for score in scores if score["score"] >= thresholds[score["label"]]])',
+    ]
+
+
+def _literal(label: str) -> str:
+    """A Python string literal; a backtick in it cannot end the card's code block."""
+    return repr(label).replace("`", "\\x60")
+
+
+def _escape(value: Any) -> Any:
+    """Text as Markdown shows it unchanged: no tag, table cell, emphasis, link or formula comes out of a label."""
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s+", " ", str("" if value is None else value))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", text)
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    here = FileSystemLoader(Path(__file__).parent)
+    # Markdown, not HTML: every printed value goes through `_escape` instead of jinja's own escaping.
+    environment = Environment(
+        loader=here,
+        autoescape=select_autoescape(["html"]),
+        finalize=_escape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "count": count,
+        "share": share,
+        "rate": rate,
+        "duration": duration,
+    }
+    return environment
+
+
+def _view(record: Record, repo_id: str | None) -> dict[str, Any]:
+    """Everything the template shows, worked out beforehand."""
+    from markupsafe import Markup
+
+    plots = ("learning_curve", "confusion", "per_class", "scatter")
+    measured = figures(record, record.measured)
+    columns = record.data.get("columns") or {}
+    known = [*record.labels, *map(str, columns.values()), *map(str, record.data.get("files") or [])]
+    hidden = ("Data", "Base model", "Base licence", "Data licence", "Task", "New parameters", "Versions")
+    return {
+        "name": model_name(record, repo_id),
+        "record": record,
+        "run": record.run,
+        "kind": record.problem_type.split("_")[0],
+        "base": base_name(record),
+        "base_url": hub_id(record.base.get("id")),
+        "data": data_name(record),
+        "data_url": hub_id(record.data.get("hub_id")),
+        "listed": record.labels[:LISTED_LABELS],
+        "more": max(0, len(record.labels) - LISTED_LABELS),
+        "measured": measured,
+        "headline": headline(record),
+        "where": measured_words(record),
+        "baseline": baseline_words(record),
+        "rows": record.audit.get("rows") or {},
+        "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},
+        "warnings": [
+            {key: _published(text, known) for key, text in item.items()} for item in tables.warnings(record)
+        ],
+        "cut": (record.audit.get("lengths") or {}).get("cut") or {},
+        "max_length": (record.audit.get("lengths") or {}).get("max_length"),
+        "phases": record.phases,
+        "learned": [
+            sum(g["parameters"] for g in p.get("groups") or [] if g["learns"]) for p in record.phases
+        ],
+        "facts": [pair for pair in facts(record) if pair[0] not in hidden],
+        "settings": settings(record.run.get("arguments") or {}),
+        "versions": record.run.get("versions") or {},
+        "snippet": Markup(snippet(record, repo_id)),
+        "plots": [
+            (Markup(name), ALTERNATIVES[name])
+            for name in plots
+            if (record.folder / f"plots/{name}.png").is_file()
+        ],
+        "metric_name": metric_name,
+    }
+
+
+def _published(text: str, known: list[str]) -> str:
+    return without_texts(without_paths(text), known)

@@ -1,0 +1,101 @@
+"""The metrics of a run with interval and baseline, and the words that keep them honest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .read import Record
+from .wording import LOWER_IS_BETTER, METRICS, metric_name
+
+_NO_METRIC = (
+    "loss",
+    "runtime",
+    "samples_per_second",
+    "steps_per_second",
+    "samples",
+    "model_preparation_time",
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric as measured, with its bootstrap 95 % interval and what the baseline reaches (None: unknown)."""
+
+    key: str
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    baseline: float | None
+
+    @property
+    def verdict(self) -> str:
+        """How the figure stands to the baseline, in one sentence; empty when that is unknown."""
+        if self.baseline is None or self.low is None or self.high is None:
+            return ""
+        worst, value, baseline = self.low, self.value, self.baseline
+        if self.key in LOWER_IS_BETTER:
+            worst, value, baseline = -self.high, -self.value, -self.baseline
+        if worst > baseline:
+            return "The whole interval is better than the baseline."
+        if value > baseline:
+            return "The interval reaches down to the baseline: the gain may be chance."
+        return "This is not better than the baseline."
+
+
+def figures(record: Record, prefix: str | None) -> list[Figure]:
+    """The metrics under a prefix (`eval`, `test`), the headline first; figures that are not finite are left out."""
+    if prefix is None:
+        return []
+    values = {key.removeprefix(f"{prefix}_"): finite(value) for key, value in record.results.items()
+              if key.startswith(f"{prefix}_")}  # fmt: skip
+    keys = [
+        key
+        for key in values
+        if key not in _NO_METRIC and not key.startswith("baseline_") and "_ci95_" not in key
+    ]
+    order = [record.headline, *METRICS]
+    keys.sort(key=lambda key: (order.index(key) if key in order else len(order), key))
+    found = []
+    for key in keys:
+        value = values[key]
+        if value is not None:
+            low, high = values.get(f"{key}_ci95_low"), values.get(f"{key}_ci95_high")
+            name = metric_name(key, record.problem_type)
+            found.append(Figure(key, name, value, low, high, values.get(f"baseline_{key}")))
+    return found
+
+
+def headline(record: Record) -> Figure | None:
+    """The figure the model was chosen by where it was measured, else the first there is."""
+    found = figures(record, record.measured)
+    return next((figure for figure in found if figure.key == record.headline), found[0] if found else None)
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None when it is no finite number."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+
+def baseline_words(record: Record) -> str:
+    """What the baseline does, in words."""
+    if record.problem_type == "regression":
+        return "always the mean of the training values (a constant correlates with nothing: 0)"
+    if record.problem_type == "multi_label_classification":
+        return "the same, best constant set of labels for every row"
+    counts = ((record.audit.get("rows") or {}).get("train") or {}).get("labels") or {}
+    most = f" (“{max(counts, key=lambda label: counts[label])}”)" if counts else ""
+    return f"always the most frequent class of the training rows{most}"
+
+
+def measured_words(record: Record) -> str:
+    """Where the figures were measured, said so that nobody takes a validation figure for a test figure."""
+    if record.measured is None:
+        return "not evaluated"
+    rows = f"{len(record.predictions):,} rows of " if record.predictions is not None else ""
+    if record.measured == "test":
+        return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
+    return f"{rows}the {record.split} split: chosen and reported on validation, so a little flattering"

@@ -1,0 +1,50 @@
+"""What learned in each phase, and the curves of the whole run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .figures import finite
+from .read import Record
+
+
+def learned(phase: dict[str, Any]) -> list[dict[str, Any]]:
+    """The layer groups of a phase from input to head; neighbours treated alike are one row (`block.1 to block.6`)."""
+    rows: list[dict[str, Any]] = []
+    for group in phase.get("groups") or []:
+        alike = ("learns", "learning_rate", "head")
+        if (
+            rows
+            and all(rows[-1].get(key) == group.get(key) for key in alike)
+            and _family(rows[-1]) == _family(group)
+        ):
+            rows[-1] |= {"last": group["name"], "parameters": rows[-1]["parameters"] + group["parameters"],
+                         "decayed": (rows[-1].get("decayed") or 0) + (group.get("decayed") or 0)}  # fmt: skip
+        else:
+            rows.append({**group, "last": None})
+    return rows
+
+
+def _family(group: dict[str, Any]) -> str:
+    return str(group["name"]).split(".")[0]
+
+
+def curve(record: Record, key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of a logged quantity over the whole run, phases put end to end."""
+    steps, values = [], []
+    for line in record.history:
+        value = finite(line.get(key))
+        if value is not None and finite(line.get("step")) is not None:
+            steps.append(line["step"] + phase_offset(record, line.get("phase") or 1))
+            values.append(value)
+    order = sorted(range(len(steps)), key=lambda position: steps[position])
+    return [steps[i] for i in order], [values[i] for i in order]
+
+
+def phase_offset(record: Record, number: int) -> int:
+    """Steps done before phase `number` (from 1), when history counts each phase from zero; else 0."""
+    own = [line.get("step") or 0 for line in record.history if line.get("phase") == number]
+    steps = [int(phase.get("steps") or 0) for phase in record.phases]
+    if number < 2 or number > len(steps) or not own or max(own) > steps[number - 1]:
+        return 0
+    return sum(steps[: number - 1])

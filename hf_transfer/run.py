@@ -1,0 +1,170 @@
+"""The run folder: the contract between training and everything after it. Reading it needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_transfer.problems import Problem, Problems
+
+RUN, PHASES, HISTORY, RESULTS = "run.json", "phases.json", "history.jsonl", "all_results.json"
+PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS = "predictions.parquet", "report.html", "README.md", "adapter", "plots"
+MARKER = "run.started.json"  # says that a folder is a run's before run.json does, and what the run must be resumed with
+OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER)
+
+
+@dataclass
+class Run:
+    """A finished run: its folder, what was measured, and the model.
+
+    Attributes:
+        output_dir: the run folder.
+        metrics: the flat numbers of `all_results.json`.
+        model, processor: as trained; loaded from the folder when first asked for.
+    """
+
+    output_dir: str
+    metrics: dict[str, float]
+    _model: Any = field(default=None, repr=False)
+    _processor: Any = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """A run from its folder.
+
+        Raises:
+            Problems: the folder holds no finished run.
+        """
+        path = Path(folder)
+        if not (path / RUN).is_file():
+            started = (path / MARKER).is_file()
+            raise Problems(
+                Problem(
+                    str(folder),
+                    "holds a run that has not finished" if started else "holds no run (there is no run.json)",
+                    "resume it with --resume_from_checkpoint true" if started else "give the output_dir of a run",
+                )
+            )
+        results = path / RESULTS
+        return cls(str(folder), json.loads(results.read_text()) if results.is_file() else {})
+
+    @property
+    def model(self) -> Any:
+        """The trained model, in eval mode."""
+        if self._model is None:
+            from hf_transfer.predict import load_model
+
+            self._model = load_model(self.output_dir, self.record["task"])
+        return self._model
+
+    @property
+    def processor(self) -> Any:
+        """Its tokenizer or image processor."""
+        if self._processor is None:
+            from hf_transfer.predict import load_processor
+
+            self._processor = load_processor(self.output_dir, self.record["task"])
+        return self._processor
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """`run.json`: arguments, data, versions, what learned."""
+        return read_json(Path(self.output_dir) / RUN)
+
+    def predict(self, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]:
+        """Predictions for texts (or pairs), images or paths, or a table of them.
+
+        Returns:
+            Per input a dict: `label` and `score` (single label), `labels` and `scores` above their thresholds
+            (several labels), each with `probabilities` by label; or `value` (regression).
+        """
+        from hf_transfer.predict import predict
+
+        return predict(self, inputs, batch_size=batch_size)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside and rename it, so that a reader never sees half of it."""
+    beside = path.with_name(path.name + ".partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and paths as JSON."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def append_history(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Add rows to `history.jsonl`."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, default=_plain) + "\n" for row in rows)
+
+
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Say, before anything is loaded, why `folder` cannot take the run.
+
+    Raises:
+        Problems: it holds a run that is neither resumed nor overwritten, holds none to resume, or cannot be written.
+    """
+    if resume and not holds_run(folder):
+        raise Problems(
+            Problem(
+                "--resume_from_checkpoint", f"{folder} holds no run to go on with", "name its folder with --output_dir"
+            )
+        )
+    if holds_run(folder) and not resume and not overwrite:
+        raise Problems(
+            Problem(
+                "--output_dir",
+                f"{folder} holds a run already",
+                "add --resume_from_checkpoint true to go on with it, --overwrite_output_dir to delete what it wrote, "
+                "or choose another folder",
+            )
+        )
+    # The nearest folder that exists already must let us write; nothing is made yet.
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "is a file" if nearest.is_file() else "cannot be written"
+        raise Problems(Problem("--output_dir", f"{nearest} {what}", "choose another folder"))
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run, finished or not, lies in the folder."""
+    return any((folder / name).exists() for name in (RUN, MARKER)) or any(folder.glob("checkpoint-*"))
+
+
+def claim(folder: Path, *, overwrite: bool) -> None:
+    """Make `folder`, and delete what an earlier run wrote there if that was asked for."""
+    if overwrite and holds_run(folder):
+        clear(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run wrote, and nothing else."""
+    listed = read_json(folder / RUN).get("files", []) if (folder / RUN).is_file() else []
+    patterns = ("checkpoint-*", "checkpoint.partial", "phase-*", "runs")
+    for path in [*(folder / name for name in (*OWN, *listed)), *(p for s in patterns for p in folder.glob(s))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()

@@ -1,0 +1,86 @@
+"""The final model on disk, and the proof that it is the one that was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.reload import reloaded_scores
+from hf_transfer.run import ADAPTER
+from hf_transfer.trainer import quiet
+
+if TYPE_CHECKING:
+    from hf_transfer.assess import Assessment
+    from hf_transfer.data import Data
+    from hf_transfer.run import Run
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training import Setup
+
+ROWS = 8
+EXACT, MERGED = 1e-4, 1e-3  # largest difference of logits in fp32
+
+
+def save(setup: Setup, folder: Path, thresholds: list[float] | None, base: dict[str, Any]) -> Any:
+    """Write the final model and processor into the run folder's root; with PEFT the merged model, and `adapter/`.
+
+    Returns:
+        The plain transformers model (merged, with PEFT).
+    """
+    model = setup.model
+    if setup.is_peft:
+        model.save_pretrained(str(folder / ADAPTER))
+        (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+        model = model.merge_and_unload()
+    model.eval()
+    model.config.use_cache = getattr(model.config, "use_cache", None)
+    if thresholds is not None:
+        model.config.thresholds = thresholds
+    model.config._name_or_path = ""  # a folder of this machine, otherwise
+    with quiet():
+        model.save_pretrained(str(folder))
+    setup.processor.save_pretrained(str(folder))
+    return model
+
+
+def check_saved(
+    run: Run, setup: Setup, task: Task, data: Data, found: Assessment, base: dict[str, Any]
+) -> dict[str, Any]:
+    """Compare the saved model's scores, from a fresh process with plain transformers and peft, with the trained one's.
+
+    Returns:
+        `{"rows", "max_difference", "merged", "adapter_difference"?}` for the record.
+
+    Raises:
+        RuntimeError: the scores differ, or the model does not load; nothing is deleted.
+    """
+    split = next((s for s in ("test", "validation") if s in found.logits), None)
+    if split is None:
+        split = next(iter(data.splits))
+        rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
+        from hf_transfer.predict import scores
+
+        trained = scores(run.model, setup.prepared.splits[split].select(range(len(rows))).remove_columns("labels"), setup.collator)
+    else:
+        rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
+        trained = found.logits[split][: len(rows)]
+    raw = task.raw(rows)
+    limit = MERGED if setup.is_peft else EXACT
+    proof = {"rows": len(rows), "merged": setup.is_peft}
+    proof["max_difference"] = _difference(reloaded_scores(run.output_dir, task, raw), trained, limit, run.output_dir)
+    if setup.is_peft and Path(base["name"]).exists():
+        adapter = Path(run.output_dir) / ADAPTER
+        again = reloaded_scores(run.output_dir, task, raw, adapter=adapter, base=base["name"])
+        proof["adapter_difference"] = _difference(again, trained, limit, str(adapter))
+    return proof
+
+
+def _difference(again: np.ndarray, trained: np.ndarray, limit: float, what: str) -> float:
+    difference = float(np.abs(again - trained).max())
+    if not difference <= limit:
+        raise RuntimeError(
+            f"the model saved in {what} does not give the scores of the trained one: they differ by {difference:.2g} "
+            f"(at most {limit:g}); checkpoints and predictions are untouched"
+        )
+    return difference

@@ -1,0 +1,1 @@
+"""How knowledge is transferred: what learns, at which rate, in which order."""

@@ -1,0 +1,69 @@
+"""Freezing that holds: parameters, buffers and statistics of what does not learn stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def freeze(model: nn.Module, groups: Iterable[LayerGroup], learns: Iterable[str], trainable: frozenset[str]) -> None:
+    """Let the groups named in `learns` learn and nothing else.
+
+    Args:
+        trainable: full names of what may learn at all: everything, or what PEFT left trainable. A phase learns the
+            intersection, so that a frozen base weight under LoRA never wakes up.
+
+    Raises:
+        Problems: nothing would learn, or under PEFT the head alone (then LoRA has no effect).
+    """
+    learning = set(learns)
+    names = {name for group in groups if group.name in learning for name in group.parameters} & trainable
+    if not names:
+        raise Problems(Problem("--strategy", "nothing in the model would learn", "choose other layer groups"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+        if name not in names:
+            parameter.grad = None  # a stale gradient would let an optimizer move a frozen weight
+
+
+def check_peft(groups: Iterable[LayerGroup], learns: Iterable[str], is_peft: bool) -> None:
+    """LoRA needs blocks that learn: with the head alone its matrices would never move."""
+    if is_peft and set(learns) <= {HEAD}:
+        raise Problems(
+            Problem(
+                "--strategy with --peft",
+                "only the head would learn, so the adapter layers would have no effect",
+                "use --strategy full with LoRA, or leave out --peft for feature extraction",
+            )
+        )
+
+
+def still_modules(model: nn.Module) -> list[nn.Module]:
+    """The outermost modules in which nothing learns: they belong in eval mode while the rest trains.
+
+    In train mode their dropout would add noise to features that cannot adapt to it, and BatchNorm would go on
+    updating its running statistics although its weights are frozen (transformers#24479).
+    """
+    from torch.nn.modules.batchnorm import _NormBase
+
+    found: list[nn.Module] = []
+
+    def visit(module: nn.Module, above_frozen: bool) -> None:
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            found.append(module)
+            return
+        if not own and isinstance(module, _NormBase) and above_frozen:
+            found.append(module)
+        frozen_here = any(not parameter.requires_grad for parameter in module.parameters())
+        for child in module.children():
+            visit(child, frozen_here)
+
+    visit(model, False)
+    return found

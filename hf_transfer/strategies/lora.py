@@ -1,0 +1,56 @@
+"""Low-rank adaptation (LoRA and its kin) on any model: targets and heads come from the anatomy, not from a name list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.anatomy import head_leaves, layer_groups, linear_layers
+from hf_transfer.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def adapt(model: nn.Module, peft_config: Any) -> Any:
+    """The model wrapped by PEFT, with targets and head modules filled in where the config leaves them open.
+
+    PEFT knows about forty architectures by name and otherwise freezes, and does not save, the head. Here
+    `target_modules` defaults to every matrix layer inside the blocks and `modules_to_save` to every layer of the
+    head, both as full names; `task_type` is cleared because it would make PEFT guess them again.
+
+    Raises:
+        Problems: a target that no module matches.
+    """
+    from peft import get_peft_model
+
+    targets = peft_config.target_modules or linear_layers(model, layer_groups(model))
+    check_targets(model, peft_config.target_modules)
+    saved = peft_config.modules_to_save or head_leaves(model)
+    config = replace(peft_config, target_modules=targets, modules_to_save=saved or None, task_type=None)
+    return get_peft_model(model, config)
+
+
+def check_targets(model: nn.Module, targets: Any) -> None:
+    """Every named target must match a module (PEFT matches full names and suffixes)."""
+    if not targets or isinstance(targets, str):
+        return
+    names = [name for name, _ in model.named_modules()]
+    missing = [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]
+    if missing:
+        suggestions = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+        raise Problems(
+            Problem(
+                "--lora_target_modules",
+                f"no module of {type(model).__name__} is called {', '.join(missing)}",
+                f"its layers inside the blocks are called {', '.join(suggestions)}; leave the flag out to take them all",
+            )
+        )
+
+
+def lora_targets(flag: Sequence[str] | None) -> list[str] | None:
+    """`--lora_target_modules a b` or `a,b` as a list."""
+    if not flag:
+        return None
+    return [name for part in flag for name in part.split(",") if name]

@@ -1,0 +1,88 @@
+"""Which parameter learns at which rate and which is decayed, as plain optimizer groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.strategies.phases import Phase
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Tables and tokens that say where or what kind a position is: decay would pull them to a meaningless origin.
+_PLACES = re.compile(r"(pos_embed|position|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)")
+
+
+def optimizer_groups(
+    model: nn.Module, groups: Sequence[LayerGroup], phase: Phase, learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """`[{"params", "lr", "weight_decay", "name"}]`, at most two per layer group, of what requires a gradient now.
+
+    Real rates are set, not scales: torch's schedulers multiply each group's own initial rate, while a `lr_scale`
+    key is read by timm's schedulers only.
+    """
+    rates = group_rates(groups, phase, learning_rate)
+    decayed = decay_names(model)
+    parameters = dict(model.named_parameters())
+    found = []
+    for group in groups:
+        for decays in (True, False):
+            names = [
+                name for name in group.parameters if parameters[name].requires_grad and (name in decayed) == decays
+            ]
+            if names:
+                found.append(
+                    {
+                        "params": [parameters[name] for name in names],
+                        "lr": rates[group.name],
+                        "weight_decay": weight_decay if decays else 0.0,
+                        "name": group.name,
+                    }
+                )
+    return found
+
+
+def group_rates(groups: Sequence[LayerGroup], phase: Phase, learning_rate: float) -> dict[str, float]:
+    """Peak learning rate of each learning group.
+
+    With `layer_decay` d group i of 0..L+1 (embeddings to head) gets `learning_rate * d^(L+1-i)` (ELECTRA, BEiT);
+    `head_learning_rate` replaces the head's only.
+    """
+    top = phase.learning_rate if phase.learning_rate is not None else learning_rate
+    decay = phase.layer_decay if phase.layer_decay is not None else 1.0
+    positions = _positions(groups)
+    learning = [group.name for group in groups if group.name in phase.learns]
+    highest = max(positions[name] for name in learning)
+    rates = {name: top * decay ** (highest - positions[name]) for name in learning}
+    if phase.head_learning_rate is not None and HEAD in rates:
+        rates[HEAD] = phase.head_learning_rate
+    return rates
+
+
+def _positions(groups: Sequence[LayerGroup]) -> dict[str, int]:
+    return {group.name: i for i, group in enumerate(groups)}
+
+
+def decay_names(model: nn.Module) -> set[str]:
+    """Names of the parameters that weight decay belongs on: matrices, kernels and word tables.
+
+    Not on biases, norms of any kind (BatchNorm too), layer scales, position tables, class tokens, nor on what the
+    model itself exempts (timm's `no_weight_decay`). transformers' own rule goes by names and decays the BatchNorm
+    weights of vision models, layer scales and position tables.
+    """
+    exempt: set[str] = set()
+    for prefix, module in model.named_modules():
+        ask = getattr(module, "no_weight_decay", None)
+        if callable(ask):
+            exempt |= {f"{prefix}.{name}" if prefix else name for name in ask()}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.numel() != max(parameter.shape, default=1)  # a vector, also one shaped (1, 1, C) or (C, 1, 1)
+        and not name.endswith("bias")
+        and not _PLACES.search(name)
+        and name not in exempt
+    }

@@ -1,0 +1,55 @@
+"""What a task is: a record of plain functions named as the Hub's pipeline tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data as the model takes it.
+
+    Attributes:
+        splits: model inputs and `labels` per split, rows as in `Data.splits`.
+        lengths: tokens per row and split, where rows differ in length.
+        facts: JSON for the record: `max_length`, share of rows cut per split, length quantiles.
+        warnings: what the user should know, as the audit's warnings.
+    """
+
+    splits: dict[str, Dataset]
+    lengths: dict[str, list[int]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of task.
+
+    Attributes:
+        name: the Hub's pipeline tag.
+        auto_class: transformers' Auto class for models; processor_class: that for tokenizers or image processors.
+        inputs: roles of the input columns; optional: those among them that may be absent; target: the label's role.
+        fit: `(processor, model) -> notes`, makes both fit each other or raises Problems.
+        prepare: `(data, processor, model, max_length) -> Prepared`.
+        encode: `(rows, processor, max_length) -> Dataset` of model inputs, for prediction.
+        collator: `(processor) -> callable` that makes batches.
+        raw: `(rows) -> list`, inputs as `pipeline` takes them.
+    """
+
+    name: str
+    auto_class: str
+    processor_class: str
+    inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    target: str
+    fit: Callable[[Any, Any], list[str]]
+    prepare: Callable[..., Prepared]
+    encode: Callable[..., Dataset]
+    collator: Callable[[Any], Any]
+    raw: Callable[[Any], list[Any]]

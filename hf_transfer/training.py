@@ -1,0 +1,294 @@
+"""From phases to a trained model: each phase in a Trainer of its own, entered in a ledger when it is done."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
+
+from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.data.batching import by_length
+from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
+from hf_transfer.strategies.freezing import freeze
+from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.rates import decay_names, group_rates
+from hf_transfer.tasks.task import Prepared
+from hf_transfer.trainer import (
+    Objective,
+    PhaseTrainer,
+    load_weights,
+    newest_checkpoint,
+    quiet,
+    stock_objective,
+)
+
+
+@dataclass
+class Setup:
+    """All that the phases of a run share."""
+
+    model: Any
+    groups: list[LayerGroup]
+    phases: list[Phase]
+    trainable: frozenset[str]  # what may learn at all: everything, or what PEFT left trainable
+    args: Any  # TrainingArguments of the whole run
+    prepared: Prepared
+    collator: Any
+    processor: Any
+    compute_metrics: Callable[[Any], dict[str, float]]
+    callbacks: Sequence[TrainerCallback] = ()
+    early_stopping_patience: int | None = None
+    objective: Objective = stock_objective
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.args.output_dir)
+
+    @property
+    def is_peft(self) -> bool:
+        """Whether PEFT wraps the model."""
+        return hasattr(self.model, "peft_config")
+
+
+def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) -> list[dict[str, Any]]:
+    """Run every phase that the ledger does not hold yet; the model ends with the last phase's best weights.
+
+    Returns:
+        The ledger: per phase what learned, for how long, at which rates (the content of `phases.json`).
+    """
+    ledger = read_json(setup.folder / PHASES) if resume and (setup.folder / PHASES).is_file() else []
+    if ledger:
+        restore(setup.model, phase_weights(setup, len(ledger)))
+    for number in range(len(ledger) + 1, len(setup.phases) + 1):
+        start = (checkpoint or newest_checkpoint(phase_folder(setup, number))) if resume else None
+        ledger.append(_run_phase(setup, number, start))
+        checkpoint = None
+        if setup.args.should_save:
+            write_json(setup.folder / PHASES, ledger)
+    return ledger
+
+
+def phase_folder(setup: Setup, number: int) -> Path:
+    """Where a phase's checkpoints go."""
+    return setup.folder if len(setup.phases) == 1 else setup.folder / f"phase-{number}"
+
+
+def phase_weights(setup: Setup, number: int) -> Path:
+    """Where a finished phase leaves its weights: the run's only phase at their final place."""
+    folder = phase_folder(setup, number)
+    return folder / ADAPTER if setup.is_peft else folder
+
+
+def restore(model: Any, folder: Path) -> None:
+    """Load a finished phase's weights into the model, an adapter's into its adapter."""
+    if hasattr(model, "peft_config"):
+        model.load_adapter(str(folder), model.active_adapters[0], is_trainable=True)
+    else:
+        load_weights(model, folder)
+
+
+def phase_arguments(setup: Setup, number: int) -> Any:
+    """The run's arguments cut down to one phase's share; nothing is pushed from inside a phase."""
+    phase, args = setup.phases[number - 1], copy.copy(setup.args)
+    whole = sum(p.share for p in setup.phases if p.epochs is None)
+    part = phase.share / whole if phase.epochs is None else None
+    if part is None:
+        args.num_train_epochs, args.max_steps = phase.epochs, -1
+    elif args.max_steps > 0:
+        args.max_steps = max(1, round(args.max_steps * part))
+    else:
+        args.num_train_epochs = args.num_train_epochs * part
+    args.output_dir = str(phase_folder(setup, number))
+    args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
+    rates = group_rates(setup.groups, phase, args.learning_rate)
+    args.learning_rate = max(rates.values())
+    args.push_to_hub = False
+    for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
+        setattr(args, name, None)
+    return args
+
+
+def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
+    """The Trainer of one phase, with what does not learn frozen."""
+    phase = setup.phases[number - 1]
+    freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+    args = phase_arguments(setup, number)
+    splits, lengths = setup.prepared.splits, setup.prepared.lengths
+    evaluation = splits.get("validation")
+    if evaluation is not None and "validation" in lengths:
+        evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
+    callbacks: list[Any] = [*setup.callbacks]
+    if setup.early_stopping_patience and args.eval_strategy != "no":
+        callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
+    trainer = PhaseTrainer(
+        model=setup.model,
+        args=args,
+        phase=phase,
+        groups=setup.groups,
+        objective=setup.objective,
+        lengths=lengths.get("train"),
+        data_collator=setup.collator,
+        train_dataset=splits["train"],
+        eval_dataset=evaluation,
+        processing_class=setup.processor,
+        compute_metrics=setup.compute_metrics,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Progress(f"{phase.name} ({number}/{len(setup.phases)})"))
+    return trainer
+
+
+def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
+    trainer = phase_trainer(setup, number)
+    started = time.monotonic()
+    clock = EvaluationClock()
+    trainer.add_callback(clock)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = max(1e-6, time.monotonic() - started - clock.seconds)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    entry = phase_entry(setup, number, trainer)
+    entry |= {
+        "seconds": round(seconds, 3),
+        "samples": _samples(trainer, checkpoint),
+        "train_loss": result.training_loss,
+        "epochs": trainer.state.epoch,
+        "steps": trainer.state.global_step,
+        "best": _best(trainer),
+        "stopped_early": trainer.state.global_step < trainer.state.max_steps,
+    }
+    if setup.args.should_save:
+        _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
+        weights = phase_weights(setup, number)
+        with quiet():
+            model.save_pretrained(str(weights))
+        if setup.is_peft:
+            (weights / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.free_memory()
+    return entry
+
+
+def phase_entry(setup: Setup, number: int, trainer: PhaseTrainer) -> dict[str, Any]:
+    """What the plan shows before and the ledger keeps after: groups, sizes, rates, schedule."""
+    phase, args = setup.phases[number - 1], trainer.args
+    rates = group_rates(setup.groups, phase, setup.args.learning_rate)
+    parameters = {name: parameter for name, parameter in setup.model.named_parameters()}
+    decayed = decay_names(setup.model)
+    rows = []
+    for group in setup.groups:
+        learning = [name for name in group.parameters if parameters[name].requires_grad]
+        rows.append(
+            {
+                "name": group.name,
+                "parameters": sum(parameters[name].numel() for name in group.parameters),
+                "learning": sum(parameters[name].numel() for name in learning),
+                "learns": bool(learning),
+                "learning_rate": rates.get(group.name) if learning else None,
+                "decayed": sum(parameters[name].numel() for name in learning if name in decayed),
+                "head": group.name == HEAD,
+            }
+        )
+    return {
+        "name": phase.name,
+        "learning_rate": args.learning_rate,
+        "optimizer": str(getattr(args.optim, "value", args.optim)),
+        "schedule": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+        "weight_decay": args.weight_decay,
+        "warmup_steps": args.get_warmup_steps(planned_steps(trainer)),
+        "groups": rows,
+    }
+
+
+def planned_steps(trainer: PhaseTrainer) -> int:
+    """Optimizer steps that a phase will take."""
+    args = trainer.args
+    if args.max_steps > 0:
+        return args.max_steps
+    batches = len(trainer.get_train_dataloader())
+    per_epoch = max(1, -(-batches // args.gradient_accumulation_steps))
+    return max(1, -int(-args.num_train_epochs * per_epoch // 1))
+
+
+def _samples(trainer: PhaseTrainer, checkpoint: Path | None) -> int:
+    """Rows seen by this process's part of the phase (a resumed one counts from where it went on), all ranks together."""
+    steps = trainer.state.global_step - (int(checkpoint.name.partition("-")[2]) if checkpoint else 0)
+    total = steps * trainer.get_total_train_batch_size(trainer.args)
+    rows = len(trainer.train_dataset)
+    return min(total, int(rows * (trainer.state.epoch or 0)) or total)
+
+
+def _best(trainer: PhaseTrainer) -> dict[str, Any] | None:
+    state = trainer.state
+    if state.best_metric is None:
+        return None
+    return {"metric": trainer.args.metric_for_best_model, "value": state.best_metric, "step": state.best_global_step}
+
+
+def _write_history(path: Path, number: int, log: list[dict[str, Any]]) -> None:
+    """Put a phase's log behind those of the phases before it (its own, from an interrupted try, is replaced)."""
+    import json
+
+    kept = [line for line in path.read_text().splitlines() if json.loads(line)["phase"] < number] if path.is_file() else []
+    own = [json.dumps({"phase": number, **row}) for row in log if "train_runtime" not in row]
+    write_text(path, "".join(line + "\n" for line in [*kept, *own]))
+
+
+class Progress(ProgressCallback):
+    """One bar with loss and last metric, in place of a printed dict at every log."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self.shown: dict[str, str] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Name the bar after the phase."""
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(self.title)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Show loss and the metric that chooses the best model on the bar."""
+        wanted = {"loss": "loss", args.metric_for_best_model or "": (args.metric_for_best_model or "").removeprefix("eval_")}
+        for key, shown in wanted.items():
+            if key and key in (logs or {}):
+                self.shown[shown] = f"{float(logs[key]):.3f}"
+        if self.training_bar is not None:
+            self.training_bar.set_postfix(self.shown)
+
+
+class EvaluationClock(TrainerCallback):
+    """Seconds spent in evaluation and saving, which `train_runtime` leaves out."""
+
+    def __init__(self) -> None:
+        self.seconds, self._since = 0.0, 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The next thing may be an evaluation."""
+        self._since = time.monotonic()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The next thing may be an evaluation."""
+        self._since = time.monotonic()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An evaluation has ended."""
+        self._lap()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A save has ended."""
+        self._lap()
+
+    def _lap(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
