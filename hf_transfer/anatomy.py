@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.problems import Problem, Problems
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -34,15 +36,13 @@ def layer_groups(model: nn.Module) -> list[LayerGroup]:
     never empty, save that a model without a head of its own (a bare encoder, a tied language model) has no `head`.
 
     Raises:
-        ValueError: no repeated blocks were found, so the order of the layers is not known.
+        Problems: no repeated blocks were found, so the order of the layers is not known.
     """
     inner, prefix = _unwrapped(model)
     blocks = _blocks(inner)
     if not blocks:
-        raise ValueError(
-            f"{type(inner).__name__} has no repeated blocks (a ModuleList or Sequential of layers) that could be "
-            "found, so its layers have no order: use strategy full, or a model that transformers or timm build"
-        )
+        what = f"{type(inner).__name__} has no repeated blocks (a list of layers), so the order of its layers is unknown"
+        raise Problems(Problem("model", what, "choose a model that is built of blocks, as nearly all are"))
     heads = head_modules(inner)
     depth = _Depths(inner, [name for name, _ in blocks], heads)
     names = [EMBEDDINGS, *(f"block.{i + 1}" for i in range(len(blocks))), HEAD]
@@ -63,8 +63,9 @@ def layer_groups(model: nn.Module) -> list[LayerGroup]:
 def head_modules(model: nn.Module) -> list[str]:
     """Full names of the modules applied after the backbone to make the scores, outermost first.
 
-    Asked in turn: timm's `get_classifier`; what lies outside `base_model_prefix`; untied output embeddings. A pooler
-    (anything with a matrix that is registered behind the last block of the backbone) belongs to the head too.
+    Asked in turn: timm's `get_classifier`; what lies outside `base_model_prefix`; untied output embeddings; for a
+    class named `...For...` without such a prefix, what is registered behind the blocks. A pooler (anything with a
+    matrix that is registered behind the last block of the backbone, or is called so) belongs to the head too.
     """
     inner, _ = _unwrapped(model)
     timm_model = getattr(inner, "timm_model", None)
@@ -74,9 +75,10 @@ def head_modules(model: nn.Module) -> list[str]:
         return [name for name, module in inner.named_modules() if id(module) in wanted and _owns(module)]
     base = _base(inner)
     if base is inner:
-        output = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
-        inputs = inner.get_input_embeddings() if hasattr(inner, "get_input_embeddings") else None
-        if output is None or (inputs is not None and output.weight is inputs.weight):
+        output, table = _embeddings(inner, "output"), _embeddings(inner, "input")
+        if output is None:
+            return _behind_blocks(inner) if "For" in type(inner).__name__ else []
+        if table is not None and output.weight is table.weight:
             return []
         return [name for name, module in inner.named_modules() if module is output]
     return _outside(inner, base) + _poolers(inner, base)
@@ -158,6 +160,14 @@ def _base(model: Any) -> nn.Module:
     return base if isinstance(base, nn.Module) else model
 
 
+def _embeddings(model: Any, side: str) -> Any:
+    """The model's input or output embeddings; None where it has none or cannot tell (CLIP's classifier)."""
+    try:
+        return getattr(model, f"get_{side}_embeddings")()
+    except (AttributeError, NotImplementedError):
+        return None
+
+
 def _owns(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())
 
@@ -181,8 +191,15 @@ def _is_stage(module: nn.Module) -> bool:
     return _is_list(module) or any(word in type(module).__name__ for word in ("Stage", "LayerGroup"))
 
 
+def _is_bare_stage(module: nn.Module) -> bool:
+    """A stage that holds its blocks under names of their own rather than in a list (timm's RegNet)."""
+    return _is_stage(module) and not any(_is_list(child) for child in module.children())
+
+
 def _is_block(module: nn.Module) -> bool:
-    """Holds at least two layers with parameters and is no bundle of blocks itself."""
+    """Holds at least two layers with parameters and is no bundle of blocks itself, nor one layer wrapped by PEFT."""
+    if hasattr(module, "base_layer") or hasattr(module, "modules_to_save"):
+        return False
     layers = sum(1 for m in module.modules() if any(True for _ in m.parameters(recurse=False)))
     return layers >= 2 and not _is_stage(module)
 
@@ -210,7 +227,7 @@ def _walk(module: nn.Module, prefix: str, heads: set[str]) -> Iterator[tuple[str
         full = f"{prefix}.{name}" if prefix else name
         if full in heads or not _owns(child):
             continue
-        if _is_list(module) and _is_block(child):
+        if (_is_list(module) or _is_bare_stage(module)) and _is_block(child):
             yield full, child
         elif _is_list(child) and not any(_is_block(kid) or _is_stage(kid) for kid in child.children()):
             continue  # a stem or a downsampling list of plain layers
@@ -237,7 +254,23 @@ def _poolers(model: nn.Module, base: nn.Module) -> list[str]:
                 if not last.startswith(outer + ".") and outer != last:
                     found.append(outer)
                     break
+        elif name.rpartition(".")[2] == "pooler" and _owns(module) and any(module is m for m in base.modules()):
+            found.append(name)  # registered before the blocks (NomicBERT)
     return _outermost(list(dict.fromkeys(found)))
+
+
+def _behind_blocks(model: nn.Module) -> list[str]:
+    """The model's own children with a matrix that are registered behind the one that holds the last block."""
+    from torch import nn
+
+    blocks = _blocks(model)
+    names = [name for name, _ in model.named_children()]
+    last = names.index(blocks[-1][0].partition(".")[0]) if blocks else len(names)
+    return [
+        name
+        for name, child in list(model.named_children())[last + 1 :]
+        if any(isinstance(module, nn.Linear) for module in child.modules())
+    ]
 
 
 class _Depths:
@@ -245,11 +278,12 @@ class _Depths:
 
     def __init__(self, model: nn.Module, blocks: list[str], heads: list[str]) -> None:
         self.blocks, self.heads = blocks, heads
-        order = [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers()]
         modules = [name for name, _ in model.named_modules()]
         self.position = {name: i for i, name in enumerate(modules)}
         self.tables = {name for name, m in model.named_modules() if type(m).__name__.endswith("Embedding")}
-        self.order = order
+        self.tables |= _norms_of_tables(model)
+        base = _base(model)
+        self.base = next((name for name, module in model.named_modules() if module is base), "")
 
     def __call__(self, name: str) -> int:
         last = len(self.blocks)
@@ -261,13 +295,32 @@ class _Depths:
         owner = name.rpartition(".")[0]
         if owner in self.tables or owner == "":
             return 0  # tables and free tokens are read before the blocks wherever they are registered
+        if self.base and not f"{owner}.".startswith(f"{self.base}."):
+            return last + 1  # a masked language model's bias, beside a matrix tied to the embeddings
         shared = [_shared(owner, block) for block in self.blocks]
         near = [i for i, n in enumerate(shared) if n == max(shared)]
         before = [i for i in near if self.position[self.blocks[i]] < self.position.get(owner, 0)]
         inside_stage = max(shared) > min(shared)
+        if owner.rpartition(".")[2].startswith("final"):
+            return near[-1] + 1  # OPT registers its final norm before the blocks
         if before:
             return before[-1] + 1
         return near[0] + 1 if inside_stage and near[0] > 0 else 0
+
+
+def _norms_of_tables(model: nn.Module) -> set[str]:
+    """Norms of embeddings that are registered behind the blocks: BART's `layernorm_embedding`, and the one that
+    follows DeBERTa's table of relative positions.
+    """
+    found = set()
+    for prefix, parent in model.named_modules():
+        before = ""
+        for name, child in parent.named_children():
+            vectors = all(p.dim() == 1 for p in child.parameters()) and not any(True for _ in child.children())
+            if _owns(child) and vectors and ("embed" in name or before.endswith("Embedding")):
+                found.add(f"{prefix}.{name}" if prefix else name)
+            before = type(child).__name__ if _owns(child) else before
+    return {name for name in found if not name.rpartition(".")[2].startswith("final")}
 
 
 def _shared(a: str, b: str) -> int:

@@ -14,6 +14,7 @@ from hf_transfer.flags.command_line import Given, read_command_line
 from hf_transfer.flags.config_file import read_config_file
 from hf_transfer.flags.ours import default_output_dir, flag, our_flags, recipe_name
 from hf_transfer.flags.yields import contradictions, rules_out_best, settle
+from hf_transfer.hardware import on_cpu
 from hf_transfer.problems import Problem, Problems, nearest
 from hf_transfer.training_fields import training_fields
 
@@ -27,7 +28,8 @@ FOR_FINETUNE = (
     *("overwrite_output_dir", "base_model_id", "skip_reload_check"),
 )
 FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
-STAGES = {"do_train": True, "do_eval": True, "do_predict": True}
+# transformers takes the bar away together with its reports, which parse() turns off.
+STAGES = {"do_train": True, "do_eval": True, "do_predict": True, "disable_tqdm": False}
 T = TypeVar("T", bound="Arguments")
 
 
@@ -135,7 +137,7 @@ class Arguments:
             what = "is no field of the installed TrainingArguments"
             raise Problems(*(Problem(name, what + nearest(name[9:-5], list(known))) for name in wrong))
         asked = {name: item.value for name, item in self.given.items()}
-        values = STAGES | defaults | {name: value for name, value in asked.items() if name in known}
+        values = STAGES | on_cpu() | defaults | {name: value for name, value in asked.items() if name in known}
         notes = settle(values, asked, known)
         if values.get("output_dir") is None:
             resume = values.get("resume_from_checkpoint") is True

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.hardware import check_world, use_threads
+from hf_transfer.hardware import check_world, on_cpu, use_threads
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, check_folder, claim, write_json
 from hf_transfer.strategies.freezing import check_peft
@@ -140,7 +140,7 @@ def default_arguments(strategy: str | Sequence[Phase] = "full", peft: bool = Fal
         "learning_rate": learning_rate_for(strategy if isinstance(strategy, str) else "full", peft),
         "weight_decay": 0.01,
         "warmup_steps": 0.06,
-        "num_train_epochs": 10 if rows < 2000 else 3,
+        "num_train_epochs": min(20, max(3, round(8000 / rows))) if rows else 3,
         "per_device_train_batch_size": 32,
         "per_device_eval_batch_size": 64,
         "train_sampling_strategy": "group_by_length",
@@ -150,6 +150,7 @@ def default_arguments(strategy: str | Sequence[Phase] = "full", peft: bool = Fal
         "load_best_model_at_end": True,
         "restore_callback_states_from_checkpoint": True,
         "logging_steps": 10,
+        **on_cpu(),
     }
 
 
@@ -190,7 +191,8 @@ def _arguments(
 
     if args is None or isinstance(args, dict):
         rows = len(dataset.splits["train"]) if isinstance(dataset, Data) else 0
-        given = {"output_dir": free_folder(task.name), "do_train": True, "do_eval": True, "do_predict": True}
+        stages = {"do_train": True, "do_eval": True, "do_predict": True}
+        given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
         args = TrainingArguments(**{**given, **default_arguments(strategy, peft_config is not None, rows), **(args or {})})
     if args.hub_token:
         raise Problems(

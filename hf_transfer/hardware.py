@@ -34,6 +34,28 @@ def use_threads(asked: int | None = None) -> int:
     return torch.get_num_threads()
 
 
+def on_cpu() -> dict[str, bool]:
+    """Training arguments for a machine without an accelerator; none where there is one.
+
+    Without `use_cpu` bf16 is refused there, and several launched processes would each train alone.
+    """
+    import torch
+
+    return {} if torch.accelerator.is_available() else {"use_cpu": True, "dataloader_pin_memory": False}
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process may still take: what the machine has free, or a container's limit leaves."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such limit: no file, or "max"
+        return free
+
+
 def check_world(world_size: int) -> None:
     """Stop when the processes that were launched did not find each other: they would train apart, silently."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))

@@ -69,7 +69,7 @@ def predict(run: Run, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]
 
     record = run.record
     task = find(record["task"])
-    rows = read_rows(task, inputs)
+    rows = read_rows(task, [inputs] if isinstance(inputs, str) else inputs)
     if not len(rows):
         return []
     model = run.model.eval()

@@ -59,8 +59,7 @@ def make_plan(
         "expected": f"about {duration(seconds * 1.15 + 5)} of training" if entries else "no training",
         "folder": args.output_dir,
     }
-    if "max_length" in setup.prepared.facts:
-        facts["length"] = f"texts are cut at {setup.prepared.facts['max_length']} tokens"
+    facts |= setup.prepared.plan
     return {
         "title": recipe or task.name,
         "facts": facts,

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_transfer.data.loading import Data, load, read_rows
+    from hf_transfer.data.data import Data
+    from hf_transfer.data.loading import load
+    from hf_transfer.data.unlabelled import read_rows
+
+HOMES = {"Data": "data", "load": "loading", "read_rows": "unlabelled"}  # imported when first asked for
 
 __all__ = ["Data", "examples", "load", "read_rows"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Data", "load", "read_rows"):
+    if name in HOMES:
         from importlib import import_module
 
-        return getattr(import_module("hf_transfer.data.loading"), name)
+        return getattr(import_module(f"hf_transfer.data.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,68 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from hf_transfer.data.tables import Table, column_of
+from hf_transfer.data.conventions import CONVENTIONS, PAIRS
+from hf_transfer.data.kinds import is_id, kind, names_images, repeats, type_name
+from hf_transfer.data.tables import Table
 from hf_transfer.problems import Problem, Problems, nearest
+
+LABEL_KINDS = ("class", "text", "number", "list")
 
 
 class Roles(Protocol):
     """The part of a `Task` that finding columns needs."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def inputs(self) -> tuple[str, ...]: ...
-    @property
-    def optional(self) -> tuple[str, ...]: ...
-    @property
-    def target(self) -> str: ...
+    def inputs(self) -> tuple[str, ...]:
+        """Roles of the input columns."""
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Those of the inputs that may be absent."""
 
-# Names people give, in groups: the first group that holds exactly one column wins, several in one are ambiguous.
-CONVENTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "text": (
-        ("text", "texts"),
-        (
-            "sentence",
-            "content",
-            "review",
-            "tweet",
-            "body",
-            "review_text",
-            "review_body",
-            "comment_text",
-            "string",
-        ),
-        ("comment", "message", "document", "question", "query", "utterance", "headline", "post", "abstract"),
-    ),
-    "image": (
-        ("image", "images"),
-        ("img", "picture", "photo", "pixel_values", "file_name", "image_path", "path"),
-    ),
-    "label": (
-        ("label", "labels"),
-        ("class", "target", "category", "sentiment", "emotion", "intent", "topic"),
-        ("score", "rating", "stars", "similarity", "similarity_score", "relatedness_score", "polarity", "y"),
-    ),
-}
-PAIRS = (
-    ("text", "text_pair"),
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("question", "context"),
-    ("query", "passage"),
-    ("query", "document"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("sentence_a", "sentence_b"),
-    ("claim", "evidence"),
-)
-IDS = ("id", "ids", "idx", "index", "guid", "uuid", "row", "rowid", "row_id", "unnamed: 0", "column_0")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-FEW = 0.5  # a column with more different values than this share of its rows is not a column of classes
+    @property
+    def target(self) -> str:
+        """The role of the label."""
 
 
 def find_columns(
@@ -80,65 +40,32 @@ def find_columns(
     problems: list[Problem] = []
     wanted = (*task.inputs, task.target)
     columns = {role: name for role in wanted if (name := given.get(role))}
-    for role, name in columns.items():
-        if name not in table.columns:
-            problems.append(_no_column(role, name, table))
-    if "text_pair" in task.inputs and "text" not in columns and "text_pair" not in columns:
+    problems += [_no_column(role, name, table) for role, name in columns.items() if name not in table.columns]
+    if "text_pair" in task.inputs and not {"text", "text_pair"} & columns.keys():
         columns |= _pair(table, taken=columns.values())
     for role in task.inputs:
         if role not in columns and role not in task.optional:
             _settle(columns, problems, role, _inputs(role, table, columns.values()), table)
     if task.target not in columns and labelled:
-        _settle(columns, problems, task.target, _targets(task, table, columns.values()), table)
-    problems += _shared(columns) if not problems else []
-    problems += [
-        p for role in task.inputs if role in columns and (p := _wrong_kind(role, columns[role], table))
-    ]
+        _settle(columns, problems, task.target, _targets(table, columns.values()), table)
+    if not problems:
+        problems = [*_shared(columns), *_wrong_kinds(task, columns, table)]
     if problems:
         raise Problems(*problems)
     return {role: columns[role] for role in wanted if role in columns}
 
 
-def kind(table: Table, column: str) -> str:
-    """What a column holds: `image`, `class`, `text`, `number`, `list` or `other`."""
-    import pyarrow as pa
-    from datasets import ClassLabel, Image
-
-    feature = table.rows.features[column]
-    if isinstance(feature, Image):
-        return "image"
-    if isinstance(feature, ClassLabel):
-        return "class"
-    type_ = table.rows.data.schema.field(column).type
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return "number" if not table.typed and _numeric(table, column) else "text"
-    if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_):
-        return "number"
-    if pa.types.is_struct(type_) and {field.name for field in type_} == {"bytes", "path"}:
-        return "image"
-    return "list" if pa.types.is_list(type_) or pa.types.is_large_list(type_) else "other"
-
-
-def _numeric(table: Table, column: str) -> bool:
-    import pyarrow.compute as pc
-
-    values = column_of(table.rows, column)
-    numbers = pc.match_substring_regex(values, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*$")
-    return bool(pc.all(numbers, min_count=0).as_py()) and bool(pc.any(pc.not_equal(values, "")).as_py())
-
-
 def _no_column(role: str, name: str, table: Table) -> Problem:
+    flag = f"--{role}_column"
     if name in table.left_out:
-        return Problem(
-            f"--{role}_column", f"column {name!r} of {table.name} cannot be used: {table.left_out[name]}"
-        )
+        return Problem(flag, f"column {name!r} of {table.name} cannot be used: {table.left_out[name]}")
     there = ", ".join(table.columns)
     what = f"{table.name} has no column {name!r}{nearest(name, table.columns)}; its columns are {there}"
-    return Problem(f"--{role}_column", what, f"give --{role}_column with one of them")
+    return Problem(flag, what, f"give {flag} one of them")
 
 
 def _pair(table: Table, taken: Iterable[str]) -> dict[str, str]:
-    """Both columns of a pair with conventional names, unless one is taken already or several pairs are there."""
+    """Both columns of a pair with conventional names, if there is exactly one such pair."""
     lower = _by_lower_name(table)
     used = set(taken)
     found = [(lower[a], lower[b]) for a, b in PAIRS if a in lower and b in lower]
@@ -151,6 +78,7 @@ def _by_lower_name(table: Table) -> dict[str, str]:
 
 
 def _conventional(role: str, table: Table, allowed: Sequence[str]) -> list[str]:
+    """Columns of the first group of conventional names that has any."""
     lower = _by_lower_name(table)
     for group in CONVENTIONS.get(role, ()):
         found = [lower[name] for name in group if name in lower and lower[name] in allowed]
@@ -160,94 +88,80 @@ def _conventional(role: str, table: Table, allowed: Sequence[str]) -> list[str]:
 
 
 def _inputs(role: str, table: Table, taken: Iterable[str]) -> list[str]:
+    """Candidates for an input: by name, else by type."""
     used = set(taken)
     free = [name for name in table.columns if name not in used]
     kinds = {name: kind(table, name) for name in free}
     if role == "image":
         images = [name for name in free if kinds[name] == "image"]
         named = images if len(images) == 1 else _conventional(role, table, images or free)
-        return named or images or [name for name in free if kinds[name] == "text" and _paths(table, name)]
-    named = _conventional(role, table, [name for name in free if kinds[name] != "image"])
+        return named or images or [n for n in free if kinds[n] == "text" and names_images(table, n)]
+    texts = [name for name in free if kinds[name] == "text"]
+    # a number in a column named text is for the check of kinds to refuse, not a reason to look elsewhere
+    named = _conventional(role, table, texts) or _conventional(role, table, free)
     if named:
         return named
-    labels = {name for name in free if kinds[name] == "text" and _repeats(table, name)}
-    labels |= set(_conventional("label", table, free))
-    texts = [name for name in free if kinds[name] == "text" and not _is_id(name)]
-    return [name for name in texts if name not in labels] or texts
-
-
-def _targets(task: Roles, table: Table, taken: Iterable[str]) -> list[str]:
-    used = set(taken)
-    free = [name for name in table.columns if name not in used and not _is_id(name)]
-    free = [name for name in free if kind(table, name) in ("class", "text", "number", "list")]
+    texts = [name for name in texts if not is_id(name) and not names_images(table, name)]
     named = _conventional("label", table, free)
+    texts = [name for name in texts if name not in named]
+    return [name for name in texts if not repeats(table, name)] or texts
+
+
+def _targets(table: Table, taken: Iterable[str]) -> list[str]:
+    """Candidates for the label: by name, ClassLabel, `*_label`, else the only column left or those that repeat."""
+    used = set(taken)
+    free = [name for name in table.columns if name not in used and not is_id(name)]
+    kinds = {name: kind(table, name) for name in free}
+    named = _conventional("label", table, free)  # of the wrong kind, it is for the check of kinds to refuse
     if named:
         return named
-    classes = [name for name in free if kind(table, name) == "class"]
-    ending = [
-        name for name in free if name.lower().rsplit("_", 1)[-1] in ("label", "labels", "class", "category")
-    ]
-    if classes or ending:
-        return classes or ending
-    repeated = [name for name in free if kind(table, name) != "list" and _repeats(table, name)]
-    return free if len(free) == 1 else repeated or free
-
-
-def _is_id(name: str) -> bool:
-    return name.strip().lower() in IDS or name.lower().endswith("_id")
-
-
-def _repeats(table: Table, column: str) -> bool:
-    import pyarrow.compute as pc
-
-    values = column_of(table.rows, column)
-    return 1 < pc.count_distinct(values).as_py() <= max(2, FEW * len(values))
-
-
-def _paths(table: Table, column: str) -> bool:
-    """Whether a column of text starts with the name of an image file."""
-    first = next((value for value in column_of(table.rows, column).slice(0, 100).to_pylist() if value), "")
-    return first.lower().endswith(IMAGE_SUFFIXES)
+    free = [name for name in free if kinds[name] in LABEL_KINDS]
+    endings = ("label", "labels", "class", "category")
+    ending = [name for name in free if name.lower().rsplit("_", 1)[-1] in endings]
+    classes = [name for name in free if kinds[name] == "class"] or ending
+    if classes or len(free) == 1:
+        return classes or free
+    return [name for name in free if kinds[name] != "list" and repeats(table, name)] or free
 
 
 def _settle(
     columns: dict[str, str], problems: list[Problem], role: str, found: list[str], table: Table
 ) -> None:
+    flag = f"--{role}_column"
     if len(found) == 1:
         columns[role] = found[0]
-        return
-    flag = f"--{role}_column"
-    if found:
+    elif found:
         what = f"several columns of {table.name} could be the {role}: {', '.join(found)}"
         problems.append(Problem(flag, what, f"choose one: {flag} {found[0]}"))
     else:
+        there = ", ".join(table.columns)
         left_out = "".join(f"; {name} was left out: {why}" for name, why in table.left_out.items())
-        what = f"no column of {table.name} looks like the {role}; its columns are {', '.join(table.columns)}{left_out}"
+        what = f"no column of {table.name} looks like the {role}; its columns are {there}{left_out}"
         problems.append(Problem(flag, what, f"name it with {flag}"))
 
 
 def _shared(columns: Mapping[str, str]) -> list[Problem]:
-    twice = [name for name in set(columns.values()) if list(columns.values()).count(name) > 1]
-    roles = {
-        name: " and ".join(f"--{role}_column" for role in columns if columns[role] == name) for name in twice
-    }
-    return [Problem(roles[name], f"both are {name!r}", "give each its own column") for name in twice]
+    """Columns that serve two roles."""
+    problems = []
+    for name in dict.fromkeys(columns.values()):
+        flags = [f"--{role}_column" for role in columns if columns[role] == name]
+        if len(flags) > 1:
+            problems.append(Problem(" and ".join(flags), f"both are {name!r}", "give each its own column"))
+    return problems
 
 
-def _wrong_kind(role: str, column: str, table: Table) -> Problem | None:
-    if column not in table.columns:
-        return None
-    found = table.rows.features[column]
-    here = kind(table, column)
-    text = here == "text" or (here == "number" and not table.typed)
-    if role.startswith("text") and not text:
-        what = f"column {column!r} of {table.name} holds {_type_name(found)}, expected text"
-        return Problem(f"--{role}_column", what, "choose a column of text")
-    if role == "image" and here not in ("image", "text"):
-        what = f"column {column!r} of {table.name} holds {_type_name(found)}, expected images or their paths"
-        return Problem(f"--{role}_column", what, "choose a column of images")
-    return None
-
-
-def _type_name(feature: object) -> str:
-    return str(getattr(feature, "dtype", None) or type(feature).__name__)
+def _wrong_kinds(task: Roles, columns: Mapping[str, str], table: Table) -> list[Problem]:
+    """Columns that hold something else than the role takes."""
+    problems = []
+    for role in columns:
+        found = kind(table, columns[role])
+        text = found == "text" or (found == "number" and not table.typed)
+        wanted = "images or their paths" if role == "image" else "text"
+        good = text or (role == "image" and found == "image")
+        if role == task.target:
+            wanted, good = "labels", found in LABEL_KINDS
+        if not good:
+            held = type_name(table, columns[role])
+            what = f"column {columns[role]!r} of {table.name} holds {held}, expected {wanted}"
+            problems.append(Problem(f"--{role}_column", what, f"choose a column of {wanted}"))
+    return problems

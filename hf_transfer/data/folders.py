@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hf_transfer.data.columns import IMAGE_SUFFIXES as IMAGES
+from hf_transfer.data.class_folders import images_only, read_classes
+from hf_transfer.data.conventions import IMAGE_SUFFIXES as IMAGES
 from hf_transfer.data.files import READERS, read_file
+from hf_transfer.data.split_names import WHOLE, split_of
 from hf_transfer.data.tables import Table, joined
 from hf_transfer.problems import Problem, Problems
-
-SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "eval"),
-    "test": ("test", "testing"),
-}
-WHOLE = "whole"  # the split name of rows that belong to no split yet
 
 
 @dataclass
@@ -28,13 +21,6 @@ class Found:
     files: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-
-
-def split_of(name: str) -> str | None:
-    """The split that a file, folder or key name speaks of: `reviews_dev.csv` -> validation; None without one."""
-    words = set(re.split(r"[^a-z]+", name.lower()))
-    found = [split for split, names in SPLIT_WORDS.items() if words & set(names)]
-    return found[0] if len(found) == 1 else None
 
 
 def read_folder(folder: Path) -> Found:
@@ -165,7 +151,7 @@ def _add_split(found: Found, folder: Path, split: str, prefix: str) -> None:
         _read_files(found, split, files, prefix)
         found.ignored += [prefix + name for name in others]
     else:
-        table_, ignored = _classes(folder, folders, prefix)
+        table_, ignored = read_classes(folder, folders, prefix)
         found.ignored += [
             *ignored,
             *(prefix + name for name in others),
@@ -176,53 +162,3 @@ def _add_split(found: Found, folder: Path, split: str, prefix: str) -> None:
             found.files += [
                 f"{prefix}{path.name}/" for path in folders if f"{prefix}{path.name}/" not in ignored
             ]
-
-
-def _classes(folder: Path, folders: list[Path], prefix: str) -> tuple[Table | None, list[str]]:
-    """Rows from CLASS/ folders: the folder's name is the label, each file one image or one text."""
-    inside = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in folders}
-    every = [path for paths in inside.values() for path in paths]
-    images = sum(path.suffix.lower() in IMAGES for path in every)
-    wanted: tuple[str, ...] = IMAGES if images > len(every) - images else (".txt",)
-    chosen = {p: [f for f in paths if f.suffix.lower() in wanted] for p, paths in inside.items()}
-    ignored = [f"{prefix}{path.name}/" for path, paths in chosen.items() if not paths]
-    kept = {path: paths for path, paths in chosen.items() if paths}
-    ignored += [prefix + str(f.relative_to(folder)) for p in kept for f in inside[p] if f not in set(kept[p])]
-    if not kept:
-        return None, ignored
-    names = [path.name for path in kept]
-    files = [path for paths in kept.values() for path in paths]
-    label = [i for i, paths in enumerate(kept.values()) for _ in paths]
-    return Table(_class_rows(files, label, names, wanted == IMAGES), prefix or folder.name), ignored
-
-
-def images_only(files: list[Path], name: str) -> Table:
-    """Images without labels, to predict on."""
-    from datasets import Dataset, Features, Image
-
-    return Table(
-        Dataset.from_dict({"image": [str(path) for path in files]}, features=Features({"image": Image()})),
-        name,
-    )
-
-
-def _class_rows(files: list[Path], label: list[int], names: list[str], images: bool) -> Any:
-    from datasets import ClassLabel, Dataset, Features, Image, Value
-
-    from hf_transfer.data.delimited import read_text
-
-    target = ClassLabel(names=names)
-    if images:
-        columns = {"image": [str(path) for path in files], "label": label}
-        return Dataset.from_dict(columns, features=Features({"image": Image(), "label": target}))
-    texts: list[str] = []
-    problems: list[Problem] = []
-    for path in files:
-        try:
-            texts.append(read_text(path))
-        except Problems as error:
-            problems += error.problems
-    if problems:
-        raise Problems(*problems)
-    features = Features({"text": Value("string"), "label": target})
-    return Dataset.from_dict({"text": texts, "label": label}, features=features)

@@ -65,6 +65,11 @@ def read_hub(name: str, config: str | None) -> tuple[dict[str, Any], str | None]
     if not HUB_ID.fullmatch(name):
         mend = "check the path, or give a Hub id such as stanfordnlp/imdb"
         raise Problems(Problem(where, f"{name!r} is no file or folder here, and no Hub id", mend))
+    if (
+        name in datasets.packaged_modules._PACKAGED_DATASETS_MODULES
+    ):  # load_dataset would read what lies about
+        what = f"{name!r} is a file format, not a data set"
+        raise Problems(Problem(where, what, "give a file, a folder or a Hub id"))
     wanted_offline = bool(datasets.config.HF_HUB_OFFLINE or constants.HF_HUB_OFFLINE)
     offline = wanted_offline or not reachable(constants.ENDPOINT)
     try:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_transfer.data.label_names import (
+    MULTI,
+    REGRESSION,
+    WHOLE_NUMBER,
+    declared_names,
+    guess_problem_type,
+    names_of_rows,
+)
 from hf_transfer.data.tables import Table, column_of
 from hf_transfer.problems import Problem
-
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-PROBLEM_TYPES = (SINGLE, MULTI, REGRESSION)
-WHOLE_NUMBER = re.compile(r"[-+]?\d+")
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass
@@ -47,7 +48,7 @@ def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | No
     """
     raw = {split: _raw(table, column) for split, table in tables.items()}
     feature = tables["train"].rows.features[column]
-    found = problem_type or _problem_type(tables["train"], column, raw["train"])
+    found = problem_type or guess_problem_type(tables["train"], raw["train"])
     if found != MULTI and any(isinstance(value, list) for value in raw["train"]):
         what = f"column {column!r} holds lists, {found} takes one label a row"
         return Labels(
@@ -60,8 +61,8 @@ def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | No
         )
     if found == REGRESSION:
         return _regression(raw, tables, column, problem_type is not None)
-    declared = _declared(feature)
-    named = {split: _names(rows, tables[split], column, found) for split, rows in raw.items()}
+    declared = declared_names(feature)
+    named = {split: names_of_rows(rows, tables[split], column, found) for split, rows in raw.items()}
     seen = Counter(name for row in named["train"] if row is not None for name in row)
     names = declared or tuple(_sorted(seen))
     labels = Labels(found, names, {}, declared is not None)
@@ -80,80 +81,6 @@ def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | No
 
 def _raw(table: Table, column: str) -> list[Any]:
     return column_of(table.rows, column).to_pylist()
-
-
-def _declared(feature: Any) -> tuple[str, ...] | None:
-    inner = getattr(feature, "feature", feature)
-    return tuple(inner.names) if getattr(inner, "names", None) else None
-
-
-def _problem_type(table: Table, column: str, values: Sequence[Any]) -> str:
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, list):
-        return MULTI
-    if isinstance(first, float):
-        return REGRESSION
-    if isinstance(first, str) and not table.typed:
-        cells = {value.strip() for value in values if value and value.strip()}
-        if cells and all(NUMBER.fullmatch(cell) for cell in cells):
-            return SINGLE if all(WHOLE_NUMBER.fullmatch(cell) for cell in cells) else REGRESSION
-    return SINGLE
-
-
-def _names(values: Sequence[Any], table: Table, column: str, problem_type: str) -> list[list[str] | None]:
-    """The names in each row, None where there is no label."""
-    declared = _declared(table.rows.features[column])
-    if problem_type == MULTI:
-        lists = [_list(value) for value in values]
-        if _multi_hot(lists):
-            lists = [None if row is None else [i for i, on in enumerate(row) if on] for row in lists]
-        return [
-            None if row is None else sorted({_name(v, declared, table) or "" for v in row} - {""})
-            for row in lists
-        ]
-    names = {value: _name(value, declared, table) for value in set(values)}
-    return [None if (name := names[value]) is None else [name] for value in values]
-
-
-def _name(value: Any, declared: tuple[str, ...] | None, table: Table) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if declared is not None and not isinstance(value, str):
-        if value == -1:  # how the Hub marks a hidden label
-            return None
-        return (
-            declared[value]
-            if 0 <= value < len(declared)
-            else f"{value} (ClassLabel has {len(declared)} names)"
-        )
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    name = str(value).strip()
-    if not table.typed and WHOLE_NUMBER.fullmatch(name):
-        return str(int(name))
-    return name or None
-
-
-def _list(value: Any) -> list[Any] | None:
-    if not isinstance(value, str):
-        return value if value is None or isinstance(value, list) else [value]
-    if value.strip().startswith("["):
-        try:
-            return list(json.loads(value))
-        except ValueError:
-            return [part.strip(" '\"") for part in value.strip(" []").split(",")]
-    return [part.strip() for part in re.split(r"[|;,]", value)]
-
-
-def _multi_hot(rows: Sequence[list[Any] | None]) -> bool:
-    """Whether lists are rows of a 0/1 matrix (in a list of labels none occurs twice)."""
-    full = [row for row in rows if row is not None]
-    size = len(full[0]) if full else 0
-    if size < 2 or any(len(row) != size for row in full):
-        return False
-    if not all(value in (0, 1) and not isinstance(value, str) for row in full for value in row):
-        return False
-    return any(len(set(row)) < len(row) for row in full)
 
 
 def _sorted(names: Mapping[str, int]) -> list[str]:
@@ -175,7 +102,7 @@ def _unknown(
     if not odd:
         return []
     first = next(i for i, row in enumerate(rows) if row and any(name in odd for name in row))
-    listed = ", ".join(f"{name!r} ({count} rows)" for name, count in sorted(odd.items())[:10])
+    listed = ", ".join(f"{name!r} ({count})" for name, count in sorted(odd.items())[:10])
     more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
     if split == "train":
         return [
@@ -183,7 +110,7 @@ def _unknown(
                 table.name, f"label ids out of range: {listed}{more}, first in row {first}", "mend the ids"
             )
         ]
-    what = f"labels that the training rows lack: {listed}{more}, first in row {first}; train has {_some(list(ids))}"
+    what = f"labels that the training rows lack (and how often): {listed}{more}, first in row {first}; train has {_some(list(ids))}"
     return [Problem(f"{split} ({table.name})", what, "correct them, or add training rows with these labels")]
 
 
@@ -213,14 +140,12 @@ def _regression(
 ) -> Labels:
     labels = Labels(REGRESSION, (), {})
     for split, rows in raw.items():
-        values: list[float | None] = []
-        for i, value in enumerate(rows):
-            number = _number(value)
-            if number is None and not _gap(value) or (number is not None and math.isinf(number)):
-                what = f"column {column!r} holds {value!r} in row {i}, expected a number"
-                labels.problems.append(Problem(f"{split} ({tables[split].name})", what, "correct it"))
-                break
-            values.append(number)
+        values = [_number(value) for value in rows]
+        wrong = [i for i, number in enumerate(values) if not _fits(number, rows[i])]
+        if wrong:
+            what = f"column {column!r} holds {rows[wrong[0]]!r} in row {wrong[0]}, expected a number"
+            more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
+            labels.problems.append(Problem(f"{split} ({tables[split].name})", what + more, "correct it"))
         labels.values[split] = values
     known = {value for value in labels.values["train"] if value is not None}
     if len(known) < 2 and not labels.problems:
@@ -230,6 +155,10 @@ def _regression(
         what = f"labels are floats, so this is regression, but all are whole numbers ({len(known)} different)"
         labels.warnings.append(Problem("labels", what, "for classes, write them as integers or text"))
     return labels
+
+
+def _fits(number: float | None, value: Any) -> bool:
+    return _gap(value) if number is None else not math.isinf(number)
 
 
 def _gap(value: Any) -> bool:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.data.audit import check, input_keys, summary
+from hf_transfer.data.audit import check, summary
 from hf_transfer.data.columns import Roles, find_columns
-from hf_transfer.data.labels import PROBLEM_TYPES, Labels, find_labels
-from hf_transfer.data.sources import Source, choose_splits, find_source
-from hf_transfer.data.splits import cut, planned, sample, strata
+from hf_transfer.data.data import Data
+from hf_transfer.data.keys import input_keys, usable
+from hf_transfer.data.label_names import PROBLEM_TYPES
+from hf_transfer.data.labels import Labels, find_labels
+from hf_transfer.data.partition import cut_rows, sample_rows
+from hf_transfer.data.sources import Source, find_source
+from hf_transfer.data.split_names import choose_splits
+from hf_transfer.data.splits import planned
 from hf_transfer.data.standard import label_feature, standard
-from hf_transfer.data.tables import Table, column_of, pick
+from hf_transfer.data.tables import Table, column_of
 from hf_transfer.problems import Problem, Problems, nearest
 
 if TYPE_CHECKING:
@@ -24,38 +28,6 @@ if TYPE_CHECKING:
 
 
 EMPTY = "every row has an empty input or no label"
-
-
-@dataclass(frozen=True)
-class Data:
-    """Rows ready for a task.
-
-    Attributes:
-        splits: `train`, `validation` and perhaps `test`; columns are the task's inputs that exist, `label` (id, list of
-            ids, or float) and `row` (position in the split they came from, before anything was dropped or cut).
-        labels: names in id order; () for regression.
-        problem_type: single_label_classification, multi_label_classification or regression.
-        columns: role -> column in the source.
-        source: JSON: name, hub_id, license, files, rows per split, how each came to be, fingerprint of the content.
-        audit: JSON: rows and labels per split, warnings, ignored files, text lengths in characters.
-    """
-
-    splits: dict[str, Dataset]
-    labels: tuple[str, ...]
-    problem_type: str
-    columns: dict[str, str]
-    source: dict[str, Any]
-    audit: dict[str, Any]
-
-    @property
-    def id2label(self) -> dict[int, str]:
-        """Id -> name."""
-        return dict(enumerate(self.labels))
-
-    @property
-    def label2id(self) -> dict[str, int]:
-        """Name -> id."""
-        return {name: i for i, name in enumerate(self.labels)}
 
 
 def load(
@@ -99,7 +71,14 @@ def load(
     files = {"train": train_file, "validation": validation_file, "test": test_file}
     source = find_source(dataset, config=dataset_config_name, files=files, default=default)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
-    tables = choose_splits(source, wanted)
+    tables, left_out = choose_splits(source.name, source.tables, wanted)
+    empty_tables = [split for split, table in tables.items() if not len(table.rows)]
+    if empty_tables:
+        raise Problems(*(Problem(split, f"{tables[split].name} has no rows") for split in empty_tables))
+    source.ignored += left_out
+    source.warnings += [
+        Problem(name, "this split is left out", "choose it with --train_split") for name in left_out
+    ]
     given = {"text": text_column, "text_pair": text_pair_column, "image": image_column, "label": label_column}
     columns = find_columns(task, tables["train"], given)
     tables = _same_columns(tables, columns, task, source.warnings)
@@ -109,21 +88,24 @@ def load(
     inputs = {role: name for role, name in columns.items() if role != task.target}
     feature = label_feature(labels)
     rows = {split: standard(table, inputs, labels.values[split], feature) for split, table in tables.items()}
-    keys, problems = _keys(rows)
+    checked = {split: input_keys(data, split) for split, data in rows.items()}
+    keys = {split: found for split, (found, _) in checked.items()}
+    problems = [problem for _, wrong in checked.values() for problem in wrong]
+    nothing = {split: bool((found == b"").all()) for split, found in keys.items()}
     fingerprint = _fingerprint(rows, keys, labels)
-    rows, keys, warnings = _usable(rows, keys)
-    problems += [
-        Problem(split, EMPTY, "is it the right column?") for split, data in rows.items() if not len(data)
-    ]
+    rows, keys, warnings = usable(rows, keys)
+    # what is wrong with the labels is told already, and may be why no row is left
+    empty = [split for split in rows if not len(rows[split]) and (not labels.problems or nothing[split])]
+    problems += [Problem(split, EMPTY, "is it the right column?") for split in empty]
     if labels.problems or problems:
         raise Problems(*labels.problems, *problems)
     how = {split: f"as given ({table.name})" for split, table in tables.items()}
     if shares:
-        rows, keys, how = _cut(rows, keys, how, labels, shares, seed)
+        rows, keys, how = cut_rows(rows, keys, how, labels, shares, seed)
     wrong, found = check(rows, keys, labels)
     if wrong:
         raise Problems(*wrong)
-    rows = _sampled(rows, how, labels, {"train": max_train_samples}, max_eval_samples, seed)
+    rows = sample_rows(rows, how, labels, max_train_samples, max_eval_samples, seed)
     return Data(
         splits=rows,
         labels=labels.names,
@@ -132,28 +114,6 @@ def load(
         source=_record(source, rows, how, fingerprint),
         audit=_audit(rows, labels, source, [*source.warnings, *labels.warnings, *warnings, *found]),
     )
-
-
-def read_rows(task: Roles, dataset: Any, **columns: str | None) -> Dataset:
-    """Rows to predict on: the task's inputs and `row`; every row is kept, labels are not needed.
-
-    Args:
-        dataset: as in `load`, with one split (or a `test` split, which is taken); also a list of texts.
-        columns: text_column, text_pair_column, image_column.
-
-    Raises:
-        Problems: not found, not readable, columns not clear, several splits.
-    """
-    source = find_source(dataset)
-    tables = source.tables
-    if len(tables) > 1 and "test" not in tables:
-        what = f"has several splits: {', '.join(tables)}"
-        raise Problems(Problem(source.name, what, "give the file, or the split, to predict on"))
-    table = tables["test"] if len(tables) > 1 else next(iter(tables.values()))
-    given = {role: columns.get(f"{role}_column") for role in task.inputs}
-    if len(table.columns) == 1:  # a list or a txt file: there is nothing to choose from
-        given = {task.inputs[0]: table.columns[0]}
-    return standard(table, find_columns(task, table, given, labelled=False))
 
 
 def _check_arguments(problem_type: str | None, max_train: int | None, max_eval: int | None) -> None:
@@ -198,13 +158,6 @@ def _labelled(tables: Mapping[str, Table], labels: Labels) -> dict[str, Table]:
     return dict(tables)
 
 
-def _keys(rows: Mapping[str, Dataset]) -> tuple[dict[str, np.ndarray], list[Problem]]:
-    found = {split: input_keys(data, split) for split, data in rows.items()}
-    return {split: keys for split, (keys, _) in found.items()}, [
-        p for _, wrong in found.values() for p in wrong
-    ]
-
-
 def _fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels) -> str:
     """sha256 over the splits' inputs (texts; digests of images) and labels, in order, before anything is dropped."""
     digest = hashlib.sha256()
@@ -216,74 +169,6 @@ def _fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], la
         digest.update(keys[split].tobytes())
         digest.update(repr((labels.names, labels.values[split])).encode())
     return digest.hexdigest()
-
-
-def _usable(
-    rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray]
-) -> tuple[dict[str, Dataset], dict[str, np.ndarray], list[Problem]]:
-    """Without rows whose input is empty or whose label is missing; how many were dropped is said."""
-    kept, kept_keys, warnings = {}, {}, []
-    for split, data in rows.items():
-        empty = keys[split] == b""
-        unlabelled = column_of(data, "label").is_null().to_numpy() & ~empty
-        for odd, why in ((empty, "an empty or missing input"), (unlabelled, "no label")):
-            if odd.any():
-                first = ", ".join(str(i) for i in np.flatnonzero(odd)[:5]) + (
-                    ", ..." if odd.sum() > 5 else ""
-                )
-                what = f"dropped {odd.sum():,} of {len(odd):,} rows that have {why} (rows {first})"
-                warnings.append(Problem(split, what, "fill or remove them"))
-        good = np.flatnonzero(~(empty | unlabelled))
-        kept[split] = data if len(good) == len(data) else pick(data, good)
-        kept_keys[split] = keys[split][good]
-    return kept, kept_keys, warnings
-
-
-def _cut(
-    rows: dict[str, Dataset],
-    keys: dict[str, np.ndarray],
-    how: dict[str, str],
-    labels: Labels,
-    shares: Mapping[str, float],
-    seed: int,
-) -> tuple[dict[str, Dataset], dict[str, np.ndarray], dict[str, str]]:
-    whole = rows["train"]
-    parts = cut(
-        strata(column_of(whole, "label").to_pylist(), labels.problem_type), keys["train"], shares, seed
-    )
-    cut_rows = {split: pick(whole, part) for split, part in parts.items()}
-    cut_keys = {split: keys["train"][part] for split, part in parts.items()}
-    origin = how["train"].removeprefix("as given (").removesuffix(")")
-    ways = {
-        split: f"{share:.3g} of {len(whole):,} rows cut off {origin}, stratified, equal inputs together, seed {seed}"
-        for split, share in shares.items()
-    }
-    ways["train"] = f"the {len(parts['train']):,} of {len(whole):,} rows of {origin} that were not cut off"
-    order = [split for split in ("train", "validation", "test") if split in rows or split in parts]
-    return (
-        {split: cut_rows.get(split, rows.get(split)) for split in order},
-        {split: cut_keys[split] if split in cut_keys else keys[split] for split in order},
-        {split: ways.get(split) or how[split] for split in order},
-    )
-
-
-def _sampled(
-    rows: Mapping[str, Dataset],
-    how: dict[str, str],
-    labels: Labels,
-    sizes: Mapping[str, int | None],
-    max_eval: int | None,
-    seed: int,
-) -> dict[str, Dataset]:
-    found = {}
-    for split, data in rows.items():
-        size = sizes.get(split) if split == "train" else max_eval
-        if size is not None and size < len(data):
-            stratum = strata(column_of(data, "label").to_pylist(), labels.problem_type)
-            how[split] += f"; a stratified sample of {size:,} of its {len(data):,} rows, seed {seed}"
-            data = pick(data, sample(stratum, size, seed, every_stratum=split == "train"))
-        found[split] = data
-    return found
 
 
 def _record(

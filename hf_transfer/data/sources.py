@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.data.class_folders import images_only
+from hf_transfer.data.conventions import IMAGE_SUFFIXES
 from hf_transfer.data.files import READERS, no_such_file, read_file
-from hf_transfer.data.columns import IMAGE_SUFFIXES
-from hf_transfer.data.folders import WHOLE, images_only, read_folder, split_of
+from hf_transfer.data.folders import read_folder
 from hf_transfer.data.hub import read_hub
-from hf_transfer.data.tables import Table, joined, stream_to_dataset, table_of_columns, table_of_rows
-from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.data.objects import origin, tables_of_object
+from hf_transfer.data.split_names import WHOLE
+from hf_transfer.data.tables import Table
+from hf_transfer.problems import Problem, Problems
 
 
 @dataclass
@@ -62,8 +65,8 @@ def find_source(
         )
     if isinstance(dataset, str | Path):
         return _from_name(str(dataset), config)
-    tables = _from_object(dataset)
-    hub_id, license_name = _origin(tables)
+    tables = tables_of_object(dataset)
+    hub_id, license_name = origin(tables)
     return Source(hub_id or "Python objects", tables, hub_id, license_name)
 
 
@@ -130,163 +133,3 @@ def _card_license(folder: Path) -> str | None:
         if line.startswith("license:") and line[8:].strip():
             return line[8:].strip().strip("'\"")
     return None
-
-
-def _from_object(dataset: Any) -> dict[str, Table]:
-    if isinstance(dataset, Mapping) and not _is_columns(dataset):
-        return {str(key): _table(rows, str(key)) for key, rows in dataset.items()}
-    return {WHOLE: _table(dataset, "data")}
-
-
-def _is_columns(dataset: Mapping[Any, Any]) -> bool:
-    """Whether a dict is columns of values rather than splits of rows."""
-    plain = all(hasattr(value, "tolist") or isinstance(value, list) for value in dataset.values())
-    rows = any(
-        isinstance(value, list) and value and isinstance(value[0], Mapping) for value in dataset.values()
-    )
-    return plain and not rows and not any(split_of(str(key)) for key in dataset)
-
-
-def _table(rows: Any, name: str) -> Table:
-    import pandas as pd
-    from datasets import Dataset, IterableDataset
-
-    if isinstance(rows, Dataset):
-        return Table(rows.with_format(None), name)
-    if isinstance(rows, IterableDataset):
-        return Table(stream_to_dataset(rows), name)
-    if isinstance(rows, pd.DataFrame):
-        return table_of_columns({str(column): _values(rows[column]) for column in rows.columns}, name)
-    if isinstance(rows, Mapping):
-        return table_of_columns({str(key): _values(value) for key, value in rows.items()}, name)
-    if isinstance(rows, tuple) and len(rows) == 2:
-        return _pair(_values(rows[0]), _values(rows[1]), name)
-    if isinstance(rows, str | Path):
-        return read_file(Path(rows).expanduser())
-    if isinstance(rows, Sequence) and rows and isinstance(rows[0], Mapping):
-        return table_of_rows(rows, name)
-    if isinstance(rows, list) and rows:
-        return _inputs(rows, name)
-    what = f"{type(rows).__name__} is not understood as rows"
-    mend = "give a Dataset, DataFrame, list of dicts, dict of splits, or a pair (texts, labels)"
-    raise Problems(Problem(name, what, mend))
-
-
-def _values(column: Any) -> list[Any]:
-    """A column as Python values; NaN is a gap, and whole numbers that pandas made floats because of a gap stay whole."""
-    values = column.tolist() if hasattr(column, "tolist") else list(column)
-    gaps = [isinstance(value, float) and value != value for value in values]
-    if not any(gaps):
-        return values
-    kept: list[Any] = [None if gap else value for value, gap in zip(values, gaps, strict=True)]
-    if all(value is None or (isinstance(value, float) and value.is_integer()) for value in kept):
-        return [None if value is None else int(value) for value in kept]
-    return kept
-
-
-def _pair(inputs: list[Any], labels: list[Any], name: str) -> Table:
-    from datasets import concatenate_datasets
-
-    if len(inputs) != len(labels):
-        what = f"{len(inputs)} inputs but {len(labels)} labels"
-        raise Problems(Problem(name, what, "give one label for each input"))
-    targets = table_of_columns({"label": labels}, name)
-    return Table(concatenate_datasets([_inputs(inputs, name).rows, targets.rows], axis=1), name)
-
-
-def _inputs(values: list[Any], name: str) -> Table:
-    """A list of texts, pairs of texts, images or paths of images."""
-    from datasets import Dataset, Features, Image
-
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, list | tuple) and len(first) == 2:
-        return table_of_columns({"text": [a for a, _ in values], "text_pair": [b for _, b in values]}, name)
-    if first is None or isinstance(first, str):
-        return table_of_columns({"text": values}, name)
-    images = [str(value) if isinstance(value, Path) else value for value in values]
-    try:
-        return Table(Dataset.from_dict({"image": images}, features=Features({"image": Image()})), name)
-    except (TypeError, ValueError, AttributeError, OSError) as error:
-        what = f"a list of {type(first).__name__} is not understood as inputs"
-        raise Problems(Problem(name, what, "give texts, pairs of texts, images, or dicts")) from error
-
-
-def _origin(tables: dict[str, Table]) -> tuple[str | None, str | None]:
-    """Hub id and licence that a `Dataset` remembers from its download."""
-    for table in tables.values():
-        info = table.rows.info
-        for url in info.download_checksums or {}:
-            if str(url).startswith("hf://datasets/"):
-                return str(url).removeprefix("hf://datasets/").split("@")[0], info.license or None
-    return None, None
-
-
-def choose_splits(source: Source, wanted: Mapping[str, str | None]) -> dict[str, Table]:
-    """The tables as train, validation and test; WHOLE rows are train. Others are left out, and named.
-
-    Args:
-        wanted: split -> name in the source, or a slice of it such as `train[:10%]`.
-
-    Raises:
-        Problems: a wanted split is not there, no train, or several could be one split.
-    """
-    chosen: dict[str, Table] = {}
-    problems: list[Problem] = []
-    names = [name for name in source.tables if name != WHOLE]
-    for split in ("train", "validation", "test"):
-        given = wanted.get(split)
-        if given:
-            try:
-                chosen[split] = _slice(source.tables, given, f"--{split}_split")
-            except Problems as error:
-                problems += error.problems
-            continue
-        fitting = [name for name in names if name == split] or [
-            name for name in names if split_of(name) == split
-        ]
-        if len(fitting) > 1:
-            what = f"several splits could be {split}: {', '.join(fitting)}"
-            problems.append(Problem(source.name, what, f"choose one with --{split}_split"))
-        elif fitting and fitting[0] not in [value for value in wanted.values() if value]:
-            chosen[split] = source.tables[fitting[0]]
-    if "train" not in chosen and not problems:
-        if len(source.tables) == 1:
-            chosen["train"] = next(iter(source.tables.values()))
-        else:
-            what = f"no training split among {', '.join(names)}"
-            problems.append(Problem(source.name, what, "choose one with --train_split"))
-    if problems:
-        raise Problems(*problems)
-    for name, table in source.tables.items():
-        used = any(table is other for other in chosen.values()) or any(
-            name in (w or "") for w in wanted.values()
-        )
-        if not used:
-            source.ignored.append(name)
-            source.warnings.append(
-                Problem(name, "this split is left out: its name is none of train, validation, test")
-            )
-    return chosen
-
-
-def _slice(tables: Mapping[str, Table], spec: str, flag: str) -> Table:
-    from datasets import ReadInstruction
-
-    sizes = {("train" if name == WHOLE else name): len(table.rows) for name, table in tables.items()}
-    by_name = {("train" if name == WHOLE else name): table for name, table in tables.items()}
-    if spec in by_name:
-        return by_name[spec]
-    try:
-        parts = ReadInstruction.from_spec(spec).to_absolute(sizes)
-    except (ValueError, AssertionError) as error:
-        what = f"there is no split {spec!r}{nearest(spec, list(sizes))}; there are {', '.join(sizes)}"
-        raise Problems(Problem(flag, what, "choose one of them, or a slice such as train[:80%]")) from error
-    tables_ = []
-    for part in parts:
-        table = by_name[part.splitname]
-        start, stop = part.from_ or 0, sizes[part.splitname] if part.to is None else part.to
-        rows = table.rows.select(range(start, stop))
-        tables_.append(
-            Table(rows, f"{table.name} [{start}:{stop}]", table.typed, table.folder, table.left_out)
-        )
-    return joined(tables_)

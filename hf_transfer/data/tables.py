@@ -35,6 +35,7 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
+        """Names of the columns."""
         return list(self.rows.column_names)
 
 
@@ -60,15 +61,18 @@ def column_of(rows: Dataset, column: str) -> pa.ChunkedArray:
 
 def pick(rows: Dataset, indices: Any) -> Dataset:
     """Some rows, in the order of `indices`. Texts are copied together, since that reads fastest; images stay put."""
-    chosen = rows.select(indices)
-    return chosen if "image" in rows.column_names else dataset_of(arrow_of(chosen), rows.features)
+    if "image" in rows.column_names:
+        return rows.select(indices)
+    return dataset_of(arrow_of(rows).take(indices), rows.features)
 
 
-def table_of_columns(columns: Mapping[str, Sequence[Any]], name: str, first_line: int | None = None) -> Table:
+def table_of_columns(
+    columns: Mapping[str, Sequence[Any]], name: str, lines: Sequence[int] | None = None
+) -> Table:
     """Python columns as a table; one column must hold one type.
 
     Args:
-        first_line: line of row 0 in the file, so that messages name a line instead of a row.
+        lines: line of each row in the file, so that messages name lines instead of rows.
 
     Raises:
         Problems: a column mixes text, numbers and booleans. Nested columns that do not fit Arrow are left out.
@@ -79,34 +83,47 @@ def table_of_columns(columns: Mapping[str, Sequence[Any]], name: str, first_line
     for column, values in columns.items():
         try:
             arrays[str(column)] = pa.array(values)
+        except UnicodeEncodeError:
+            problems.append(_half_character(str(column), values, name, lines))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             if any(isinstance(value, (dict, list)) for value in values):
                 left_out[str(column)] = f"its values do not have one form ({_first_line(error)})"
             else:
-                problems.append(_mixed(str(column), values, name, first_line))
+                problems.append(_mixed(str(column), values, name, lines))
     if problems:
         raise Problems(*problems)
     return Table(dataset_of(pa.table(arrays)), name, left_out=left_out)
 
 
-def _mixed(column: str, values: Sequence[Any], name: str, first_line: int | None) -> Problem:
+def _mixed(column: str, values: Sequence[Any], name: str, lines: Sequence[int] | None) -> Problem:
     kinds = [type(value).__name__ for value in values]
     first = next((kind for kind in kinds if kind != "NoneType"), "NoneType")
     odd = next((i for i, kind in enumerate(kinds) if kind not in (first, "NoneType")), 0)
-    place = f"row {odd}" if first_line is None else f"line {odd + first_line}"
-    what = f"column {column!r} mixes types: {first} at first, {kinds[odd]} ({values[odd]!r}) in {place}"
+    found = f"{kinds[odd]} ({values[odd]!r}) in {_place(odd, lines)}"
+    what = f"column {column!r} mixes types: {first} at first, {found}"
     return Problem(name, what, "give every row of a column the same type, e.g. all text")
 
 
-def table_of_rows(rows: Sequence[Any], name: str, first_line: int | None = None) -> Table:
+def _place(row: int, lines: Sequence[int] | None) -> str:
+    return f"row {row}" if lines is None else f"line {lines[row]}"
+
+
+def _half_character(column: str, values: Sequence[Any], name: str, lines: Sequence[int] | None) -> Problem:
+    """Half of a surrogate pair, as a text cut within an emoji leaves it in JSON."""
+    row = next(i for i, value in enumerate(values) if value != str(value).encode("utf-8", "replace").decode())
+    what = f"column {column!r} holds half a character (a lone surrogate) in {_place(row, lines)}"
+    return Problem(name, what, "remove it: it cannot be written as UTF-8")
+
+
+def table_of_rows(rows: Sequence[Any], name: str, lines: Sequence[int] | None = None) -> Table:
     """Dicts, one a row, as a table; keys that a row lacks are gaps."""
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            place = f"row {i}" if first_line is None else f"line {i + first_line}"
+            place = _place(i, lines)
             what = f"{place} is {type(row).__name__}, expected an object with named fields"
             raise Problems(Problem(name, what, 'write each row as {"text": ..., "label": ...}'))
     names = dict.fromkeys(key for row in rows for key in row)
-    return table_of_columns({key: [row.get(key) for row in rows] for key in names}, name, first_line)
+    return table_of_columns({key: [row.get(key) for row in rows] for key in names}, name, lines)
 
 
 def joined(tables: Sequence[Table]) -> Table:

@@ -30,8 +30,8 @@ def find(name: str) -> Task:
     """The task with this pipeline tag, e.g. `text-classification`."""
     from hf_transfer.problems import Problem, Problems, nearest
 
-    tasks = {task.name: task for task in (__getattr__("TEXT_CLASSIFICATION"), __getattr__("IMAGE_CLASSIFICATION"))}
-    if name not in tasks:
-        known = ", ".join(tasks)
-        raise Problems(Problem("task", f"there is no task {name!r}{nearest(name, list(tasks))}", f"choose {known}"))
-    return tasks[name]
+    names = {"text-classification": "TEXT_CLASSIFICATION", "image-classification": "IMAGE_CLASSIFICATION"}
+    if name not in names:
+        what = f"there is no task {name!r}{nearest(name, list(names))}"
+        raise Problems(Problem("task", what, f"choose {', '.join(names)}"))
+    return __getattr__(names[name])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.data.pixels import encoded
 from hf_transfer.evaluation.classification import predicted, probabilities
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def add_labels(encoded: Dataset, rows: Dataset, data: Data) -> Dataset:
 def prediction_table(
     rows: Dataset, split: str, logits: np.ndarray, data: Data, thresholds: list[float] | None
 ) -> pd.DataFrame:
-    """`row, split, label, prediction, probability_*` and the text, in the order of `rows`."""
+    """`row, split, label, prediction, probability_*` and the text, or the image's file name, in the order of `rows`."""
     import pandas as pd
 
     truth = label_array(rows, data)
@@ -52,6 +54,9 @@ def prediction_table(
     for role in ("text", "text_pair"):
         if role in rows.column_names:
             table[role] = [text[:500] for text in rows[role][:]]
+    if "image" in rows.column_names:
+        paths = [row["image"]["path"] for row in encoded(rows)]
+        table |= {"image": [path and Path(path).name for path in paths]} if any(paths) else {}
     return pd.DataFrame(table)
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,16 +12,18 @@ class Prepared:
     """Data as the model takes it.
 
     Attributes:
-        splits: model inputs and `labels` per split, rows as in `Data.splits`.
+        splits: model inputs and `labels` per split, rows as in `Data.splits`; a Dataset, or what does as one.
         lengths: tokens per row and split, where rows differ in length.
         facts: JSON for the record: `max_length`, share of rows cut per split, length quantiles.
         warnings: what the user should know, as the audit's warnings.
+        plan: lines for the plan, by their headings.
     """
 
-    splits: dict[str, Dataset]
+    splits: dict[str, Any]
     lengths: dict[str, list[int]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
+    plan: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,6 @@ class Task:
     target: str
     fit: Callable[[Any, Any], list[str]]
     prepare: Callable[..., Prepared]
-    encode: Callable[..., Dataset]
+    encode: Callable[..., Any]
     collator: Callable[[Any], Any]
     raw: Callable[[Any], list[Any]]

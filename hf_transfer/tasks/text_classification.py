@@ -68,7 +68,8 @@ def prepare(data: Data, tokenizer: Any, model: Any, max_length: int | None = Non
         splits[split] = add_labels(_dataset(_shortened(whole[split], rows, too_long, tokenizer)), rows, data)
     facts = {"max_length": chosen, "cut": cut, "quantiles": {s: _quantiles(n) for s, n in lengths.items()}}
     shown = {split: np.minimum(n, chosen).tolist() for split, n in lengths.items()}
-    return Prepared(splits, shown, facts, _length_warnings(cut, chosen, max_length))
+    warnings = _length_warnings(cut, chosen, max_length)
+    return Prepared(splits, shown, facts, warnings, plan={"length": f"texts are cut at {chosen} tokens"})
 
 
 def encode(rows: Dataset, tokenizer: Any, max_length: int | None = None) -> Dataset:

@@ -1,0 +1,41 @@
+"""Rows ready for a task, and what is known about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows ready for a task.
+
+    Attributes:
+        splits: `train`, `validation` and perhaps `test`; columns are the task's inputs that exist, `label` (id, list of
+            ids, or float) and `row` (position in the split they came from, before anything was dropped or cut).
+        labels: names in id order; () for regression.
+        problem_type: single_label_classification, multi_label_classification or regression.
+        columns: role -> column in the source.
+        source: JSON: name, hub_id, license, files, rows per split, how each came to be, fingerprint of the content.
+        audit: JSON: rows and labels per split, warnings, ignored files, text lengths in characters.
+    """
+
+    splits: dict[str, Dataset]
+    labels: tuple[str, ...]
+    problem_type: str
+    columns: dict[str, str]
+    source: dict[str, Any]
+    audit: dict[str, Any]
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Id -> name; a regression has one output, which transformers calls LABEL_0."""
+        return dict(enumerate(self.labels or ("LABEL_0",)))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """Name -> id."""
+        return {name: i for i, name in self.id2label.items()}
