@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hf_transfer.anatomy import LayerGroup, layer_groups
     from hf_transfer.arguments import Arguments, parse
     from hf_transfer.exits import command
+    from hf_transfer.checkpoints import checkpoint
     from hf_transfer.data import Data, examples, load
     from hf_transfer.finetuning import default_arguments, finetune
     from hf_transfer.embedded import minilm
@@ -30,6 +31,7 @@ _HOME = {
     "Problems": "problems",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
+    "checkpoint": "checkpoints",
     "command": "exits",
     "default_arguments": "finetuning",
     "examples": "data",
@@ -47,7 +49,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'hf_transfer' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"hf_transfer.{_HOME[name]}"), name)
-    # Set here, or the submodule of the same name (finetune, minilm) would be found in its place.
+    # Kept, so that the next use costs nothing.
     globals()[name] = value
     return value
 

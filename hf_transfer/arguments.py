@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
+from hf_transfer.clash import warn_of_clash
 from hf_transfer.flags.command_line import Given, read_command_line
 from hf_transfer.flags.config_file import read_config_file
 from hf_transfer.flags.ours import default_output_dir, flag, our_flags, recipe_name
@@ -158,6 +159,7 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
 
     Raises `Problems` with everything that is wrong; `--help` and `--help_all` print and exit with 0.
     """
+    warn_of_clash()
     # The plan says what transformers' report on every loaded file would say.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     words = sys.argv[1:] if argv is None else list(argv)

@@ -36,7 +36,9 @@ def clash(package: ModuleType | None = None) -> Problem | None:
         raise Problems(
             Problem(where, f"{both}: it was installed last and has overwritten {package.__file__}", MEND)
         )
-    return Problem(where, f"{both}: ours is still in place, but its next update or removal overwrites it", MEND)
+    return Problem(
+        where, f"{both}: ours is still in place, but its next update or removal overwrites it", MEND
+    )
 
 
 def warn_of_clash() -> None:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from hf_transfer.checkpoints import unreadable
 from hf_transfer.problems import Problem, Problems
 
 
@@ -24,9 +25,9 @@ def command(main: Callable[[], Any]) -> int:
     except Problems as error:
         return _refuse(error)
     except KeyboardInterrupt as error:
-        return _stop("Interrupted.", error, 130)
+        return _stop("Interrupted.", error, getattr(error, "code", 130))
     except Exception as error:
-        if (refused := _from_training_arguments(error)) is not None:
+        if (refused := _from_training_arguments(error) or unreadable(error)) is not None:
             return _refuse(refused)
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -62,7 +63,7 @@ def _refuse(error: Problems) -> int:
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if code != 130 or os.environ.get("RANK", "0") == "0":
+    if code == 1 or os.environ.get("RANK", "0") == "0":
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

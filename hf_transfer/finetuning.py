@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.checkpoints import checkpoint, load_pretrained
 from hf_transfer.hardware import check_world, on_cpu, use_threads
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, check_folder, claim, write_json
 from hf_transfer.strategies.freezing import check_peft
+from hf_transfer.strategies.lora import adapter_notes
 from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
 
 if TYPE_CHECKING:
@@ -89,8 +91,10 @@ def finetune(
     from hf_transfer.training import train
 
     task = find(task) if isinstance(task, str) else task
-    args = _arguments(args, task, strategy, peft_config, seed, dataset, data_options)
-    data = dataset if isinstance(dataset, Data) else load(task, dataset, **{"seed": args.seed, **data_options})
+    seed = seed if seed is not None else args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
+    drawn = {} if seed is None else {"seed": seed}
+    data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
+    args = _arguments(args, task, strategy, peft_config, seed, len(data.splits.get("train", ())))
     check_world(args.world_size)
     use_threads(cpu_threads)
     resume, checkpoint = _resume(args)
@@ -101,6 +105,7 @@ def finetune(
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     model = _adapted(model, peft_config, args.seed)
+    notes += adapter_notes(model) if peft_config is not None else []
     setup = _setup(task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics)
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
@@ -108,8 +113,9 @@ def finetune(
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
     if args.process_index == 0:
         show.print_plan(plan)
-        claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
-        write_json(Path(args.output_dir) / MARKER, {"fingerprint": data.source["fingerprint"], "seed": args.seed})
+        before = claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
+        started = {"fingerprint": data.source["fingerprint"], "seed": args.seed, "before": before}
+        write_json(Path(args.output_dir) / MARKER, started)
     ledger = train(setup, resume, checkpoint) if args.do_train else []
     splits = [s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits]
     found = assess(
@@ -181,16 +187,11 @@ def check_disk(folder: Path, model: Any, args: Any) -> None:
 # The arrows of the way, in their order.
 
 
-def _arguments(
-    args: Any, task: Task, strategy: Any, peft_config: Any, seed: int | None, dataset: Any, options: dict[str, Any]
-) -> Any:
+def _arguments(args: Any, task: Task, strategy: Any, peft_config: Any, seed: int | None, rows: int) -> Any:
     """TrainingArguments from an object, a dict or nothing; best model by the task's metric unless said otherwise."""
     from transformers import TrainingArguments
 
-    from hf_transfer.data import Data
-
     if args is None or isinstance(args, dict):
-        rows = len(dataset.splits["train"]) if isinstance(dataset, Data) else 0
         stages = {"do_train": True, "do_eval": True, "do_predict": True}
         given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
         args = TrainingArguments(**{**given, **default_arguments(strategy, peft_config is not None, rows), **(args or {})})
@@ -231,7 +232,9 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
 
     if isinstance(model, (str, Path)):
         transformers.set_seed(seed)  # the new head is drawn here
-        model = load_pretrained(task.auto_class, str(model), id2label=data.id2label, label2id=data.label2id)
+        # num_labels says it again because timm's configuration goes by that alone.
+        names = {"num_labels": len(data.id2label), "id2label": data.id2label, "label2id": data.label2id}
+        model = load_pretrained(task.auto_class, checkpoint(str(model)), **names)
     name = model.config._name_or_path
     if processor is None or isinstance(processor, (str, Path)):
         processor = load_pretrained(task.processor_class, str(processor or name))
@@ -246,30 +249,6 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
     model.config.id2label, model.config.label2id = dict(data.id2label), dict(data.label2id)
     model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
     return model, processor
-
-
-def load_pretrained(auto_class: str, name: str, **options: Any) -> Any:
-    """`from_pretrained` of a transformers Auto class, with a message for people when it fails.
-
-    Raises:
-        Problems: no such folder, not on the Hub or not reachable, no weights or tokenizer of that kind in it.
-    """
-    import transformers
-
-    if "Model" in auto_class:
-        options |= {"dtype": "float32", "ignore_mismatched_sizes": True}
-    try:
-        return getattr(transformers, auto_class).from_pretrained(name, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) < 300 else reason[:300] + " ..."
-        local = Path(name).exists()
-        mend = (
-            "give a folder that save_pretrained wrote (config.json, weights as safetensors, the processor's files)"
-            if local
-            else "check the spelling; without a network give a folder, or a model that is in the cache already"
-        )
-        raise Problems(Problem("--model_name_or_path", f"{name} cannot be loaded: {reason}", mend)) from error
 
 
 def new_parameters(model: Any) -> list[str]:

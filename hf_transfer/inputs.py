@@ -90,7 +90,11 @@ def from_words(words: Sequence[str], record: Mapping[str, Any]) -> Any:
         raise Problems(Problem("INPUT", "nothing to predict on", "give a file, a folder, or texts in quotes"))
     images = "image" in record["data"]["columns"]
     paths = [_path(word) for word in words]
-    files = [_exists(path) or path.suffix.lower() in (*READERS, *IMAGE_SUFFIXES) for path in paths]
+    known = (*READERS, *IMAGE_SUFFIXES)
+    # the path of an empty text would be the current folder
+    files = [
+        bool(word) and (_exists(p) or p.suffix.lower() in known) for word, p in zip(words, paths, strict=True)
+    ]
     if images or any(files):
         missing = [path for path in paths if not _exists(path)]
         if missing:
@@ -151,7 +155,10 @@ def _check_flags(flags: Mapping[str, str | None], roles: Trained) -> None:
     wrong = [flag for flag, name in flags.items() if name and flag not in known]
     if wrong:
         raise Problems(
-            *(Problem(f"--{flag}", f"the model was trained on {takes} only", "leave it out") for flag in wrong)
+            *(
+                Problem(f"--{flag}", f"the model was trained on {takes} only", "leave it out")
+                for flag in wrong
+            )
         )
 
 
@@ -161,4 +168,6 @@ def _check_pairs(given: Any, roles: Trained) -> None:
     if pairs and not wanted:
         raise Problems(Problem("inputs", "pairs of texts, but the model was trained on single texts"))
     if isinstance(first, str) and wanted:
-        raise Problems(Problem("inputs", "single texts, but the model was trained on pairs", "give (text, text) pairs"))
+        raise Problems(
+            Problem("inputs", "single texts, but the model was trained on pairs", "give (text, text) pairs")
+        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_transfer.data.batching import by_length
 from hf_transfer.evaluation.classification import predicted, probabilities
+from hf_transfer.problems import Problem, Problems
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
 
 
 def load_model(folder: str | Path, task: str) -> Any:
-    """The model of a run folder through its Auto class, in eval mode, in fp32."""
+    """The model of a run folder through its Auto class, in eval mode, in fp32.
+
+    Raises:
+        Problems: its weights are gone.
+    """
     import transformers
 
     from hf_transfer.tasks import find
 
+    if not any(Path(folder).glob("*.safetensors")):
+        what = "the run's record is here, but not its weights (model.safetensors)"
+        raise Problems(Problem(str(folder), what, "copy the whole run folder, or train again"))
     return getattr(transformers, find(task).auto_class).from_pretrained(str(folder), dtype="float32").eval()
 
 
@@ -35,20 +43,34 @@ def load_processor(folder: str | Path, task: str) -> Any:
     return getattr(transformers, find(task).processor_class).from_pretrained(str(folder))
 
 
-def scores(model: Any, batches: Dataset, collate: Callable[[list[Any]], Any], batch_size: int = 32) -> np.ndarray:
-    """Logits (n, C) in the order of the rows; batches are of like length, so that little is padded.
+def scores(
+    model: Any,
+    batches: Dataset,
+    collate: Callable[[list[Any]], Any],
+    batch_size: int = 32,
+    progress: bool = False,
+) -> np.ndarray:
+    """Logits (n, C) in the order of the rows, in eval mode; batches are of like length, so that little is padded.
 
     Args:
         batches: model inputs, one row each, without labels.
+        progress: show a bar, if on a terminal.
     """
     import torch
+    from tqdm import tqdm
 
+    model.eval()  # a Trainer that did not evaluate last leaves dropout on
     device = next(model.parameters()).device
-    sizes = [len(ids) for ids in batches["input_ids"]] if "input_ids" in batches.column_names else [1] * len(batches)
+    sizes = (
+        [len(ids) for ids in batches["input_ids"]]
+        if "input_ids" in batches.column_names
+        else [1] * len(batches)
+    )
     order = by_length(sizes)
     found: list[np.ndarray] = []
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
+        # disable=None: a bar on terminals only
+        for start in tqdm(range(0, len(order), batch_size), "predicting", disable=None if progress else True):
             rows = batches[order[start : start + batch_size].tolist()]
             features = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
             inputs = {name: value.to(device) for name, value in collate(features).items()}
@@ -62,21 +84,28 @@ def scores(model: Any, batches: Dataset, collate: Callable[[list[Any]], Any], ba
 
 def predict(run: Run, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]:
     """See `Run.predict`."""
+    from hf_transfer.inputs import read_inputs
+
+    if hasattr(inputs, "__len__") and not isinstance(inputs, str) and not len(inputs):
+        return []
+    return predict_rows(run, read_inputs(run.record, inputs).rows, batch_size)
+
+
+def predict_rows(
+    run: Run, rows: Dataset, batch_size: int = 32, progress: bool = False
+) -> list[dict[str, Any]]:
+    """Predictions for rows as `read_inputs` makes them, in their order."""
     import torch
 
-    from hf_transfer.data import read_rows
     from hf_transfer.tasks import find
 
     record = run.record
     task = find(record["task"])
-    rows = read_rows(task, [inputs] if isinstance(inputs, str) else inputs)
-    if not len(rows):
-        return []
     model = run.model.eval()
     if torch.cuda.is_available():
         model = model.to("cuda")
     encoded = task.encode(rows, run.processor)
-    logits = scores(model, encoded, task.collator(run.processor), batch_size)
+    logits = scores(model, encoded, task.collator(run.processor), batch_size, progress)
     return readable(logits, record["problem_type"], record["labels"], record.get("thresholds"))
 
 

@@ -46,7 +46,9 @@ def prediction_columns(predictions: Sequence[dict[str, Any]], labels: Sequence[s
     columns = {"prediction": [row[key] for row in predictions]}
     if key == "value":
         return columns
-    return columns | {f"probability_{label}": [row["probabilities"][label] for row in predictions] for label in labels}
+    return columns | {
+        f"probability_{label}": [row["probabilities"][label] for row in predictions] for label in labels
+    }
 
 
 def write_predictions(
@@ -65,7 +67,10 @@ def write_predictions(
     names = []
     for name, values in prediction_columns(predictions, labels).items():
         names.append(_free(name, kept.column_names))
-        kept = kept.append_column(names[-1], pa.array(values))
+        type_ = (
+            pa.list_(pa.string()) if isinstance(values[0], list) else None
+        )  # all rows may be without labels
+        kept = kept.append_column(names[-1], pa.array(values, type_))
     beside = path.with_name(path.name + ".partial")
     try:
         WRITERS[path.suffix.lower()](beside, kept)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer import hardware
-from hf_transfer.evaluation.classification import headline
 from hf_transfer.embedded import HUB_ID, hub_id_of
+from hf_transfer.evaluation.classification import headline
 from hf_transfer.plan import duration, step_seconds
-from hf_transfer.run import RUN, write_json
+from hf_transfer.run import MARKER, RUN, read_json, write_json
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -138,9 +138,15 @@ def write_record(
         "thresholds": found.thresholds,
         "reload_check": proof,
         "plan_notes": plan["notes"],
-        "files": sorted({path.name for path in Path(args.output_dir).iterdir() if path.is_file()}),
+        "files": _written(Path(args.output_dir)),
     }
     write_json(Path(args.output_dir) / RUN, record)
+
+
+def _written(folder: Path) -> list[str]:
+    """Files of this run, for whoever overwrites it; not those that lay there before."""
+    before = read_json(folder / MARKER).get("before", []) if (folder / MARKER).is_file() else []
+    return sorted({path.name for path in folder.iterdir() if path.is_file()} - {*before, MARKER})
 
 
 def changed_arguments(args: Any) -> dict[str, Any]:
@@ -164,13 +170,15 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     """The commands that people want next."""
     folder = shlex.quote(run.output_dir)
     example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
+    if "text_pair" in run.record["data"]["columns"]:
+        example = '"A man is eating." "A man is having lunch."'
     found = {"predict": f"hft predict {folder} {example}"}
     if recipe:
         script = f"accelerate launch recipes/{recipe}.py"
-        data = "reviews.csv" if task.inputs[0] == "text" else "folder_of_images"
+        images = " --dataset_name folder_of_images" if "image" in task.inputs else ""  # none come with the package
         found |= {
-            "your own data": f"{script} --dataset_name {data}",
-            "another model": f"{script} --model_name_or_path <Hub id or folder>",
-            "LoRA": f"{script} --peft lora",
+            "your own data": f"{script}{images or ' --dataset_name reviews.csv'}",
+            "another model": f"{script}{images} --model_name_or_path <Hub id or folder>",
+            "LoRA": f"{script}{images} --peft lora",
         }
     return found

@@ -24,6 +24,10 @@ if job["adapter"]:
     config = transformers.AutoConfig.from_pretrained(job["folder"])
     base = auto.from_pretrained(job["base"], config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
     model = PeftModel.from_pretrained(base, job["adapter"])
+    for layer in model.modules():  # transformers' MobileNets ask these of PEFT's layers
+        if isinstance(getattr(layer, "base_layer", None), torch.nn.Conv2d):
+            for name in ("stride", "kernel_size", "dilation"):
+                setattr(layer, name, getattr(layer.base_layer, name))
 else:
     model = auto.from_pretrained(job["folder"], dtype=torch.float32)
 model.eval()

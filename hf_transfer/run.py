@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.problems import Problem, Problems
+from hf_transfer.problems import Problem, Problems, nearest
 
 RUN, PHASES, HISTORY, RESULTS = "run.json", "phases.json", "history.jsonl", "all_results.json"
-PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS = "predictions.parquet", "report.html", "README.md", "adapter", "plots"
+PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS = (
+    "predictions.parquet",
+    "report.html",
+    "README.md",
+    "adapter",
+    "plots",
+)
 MARKER = "run.started.json"  # says that a folder is a run's before run.json does, and what the run must be resumed with
 OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER)
 
@@ -42,16 +48,9 @@ class Run:
         """
         path = Path(folder)
         if not (path / RUN).is_file():
-            started = (path / MARKER).is_file()
-            raise Problems(
-                Problem(
-                    str(folder),
-                    "holds a run that has not finished" if started else "holds no run (there is no run.json)",
-                    "resume it with --resume_from_checkpoint true" if started else "give the output_dir of a run",
-                )
-            )
+            raise Problems(_no_run(path))
         results = path / RESULTS
-        return cls(str(folder), json.loads(results.read_text()) if results.is_file() else {})
+        return cls(str(folder), read_json(results) if results.is_file() else {})
 
     @property
     def model(self) -> Any:
@@ -79,6 +78,11 @@ class Run:
     def predict(self, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]:
         """Predictions for texts (or pairs), images or paths, or a table of them.
 
+        Args:
+            inputs: one or a list of texts, pairs `(a, b)`, images or their paths, dicts by column; a Dataset, a
+                DataFrame, or the path of a file or folder.
+            batch_size: rows at a time.
+
         Returns:
             Per input a dict: `label` and `score` (single label), `labels` and `scores` above their thresholds
             (several labels), each with `probabilities` by label; or `value` (regression).
@@ -88,9 +92,29 @@ class Run:
         return predict(self, inputs, batch_size=batch_size)
 
 
+def _no_run(path: Path) -> Problem:
+    """What `path` is instead of a finished run."""
+    if not path.is_dir():
+        names = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        what = "is a file" if path.exists() else f"there is no such folder{nearest(path.name, names)}"
+        return Problem(str(path), what, "give the output_dir of a run")
+    if holds_run(path):
+        return Problem(
+            str(path), "holds a run that has not finished", "go on with it: --resume_from_checkpoint true"
+        )
+    return Problem(str(path), "holds no run (there is no run.json)", "give the output_dir of a run")
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a JSON file.
+
+    Raises:
+        Problems: it is broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Problems(Problem(str(path), f"is not JSON ({error})", "copy it again, or run again")) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -128,7 +152,9 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if resume and not holds_run(folder):
         raise Problems(
             Problem(
-                "--resume_from_checkpoint", f"{folder} holds no run to go on with", "name its folder with --output_dir"
+                "--resume_from_checkpoint",
+                f"{folder} holds no run to go on with",
+                "name its folder with --output_dir",
             )
         )
     if holds_run(folder) and not resume and not overwrite:
@@ -152,18 +178,37 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (RUN, MARKER)) or any(folder.glob("checkpoint-*"))
 
 
-def claim(folder: Path, *, overwrite: bool) -> None:
-    """Make `folder`, and delete what an earlier run wrote there if that was asked for."""
+def claim(folder: Path, *, overwrite: bool) -> list[str]:
+    """Make `folder`, and delete what an earlier run wrote there if that was asked for.
+
+    Returns:
+        Names of the files that lie in it already and are not a run's: no run may ever delete them.
+    """
     if overwrite and holds_run(folder):
         clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    ours = {*OWN, *written(folder)}
+    weights = ("config.json", "generation_config.json")  # which a run that stopped may have left
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in ours and path.name not in weights and path.suffix != ".safetensors"
+    )
+
+
+def written(folder: Path) -> list[str]:
+    """Names of the files that a finished run put into its folder."""
+    return read_json(folder / RUN).get("files", []) if (folder / RUN).is_file() else []
 
 
 def clear(folder: Path) -> None:
     """Delete what a run wrote, and nothing else."""
-    listed = read_json(folder / RUN).get("files", []) if (folder / RUN).is_file() else []
-    patterns = ("checkpoint-*", "checkpoint.partial", "phase-*", "runs")
-    for path in [*(folder / name for name in (*OWN, *listed)), *(p for s in patterns for p in folder.glob(s))]:
+    listed = written(folder)
+    patterns = ("checkpoint-[0-9]*", "checkpoint.partial", "phase-[0-9]*", "runs")
+    for path in [
+        *(folder / name for name in (*OWN, *listed)),
+        *(p for s in patterns for p in folder.glob(s)),
+    ]:
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():

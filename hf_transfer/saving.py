@@ -72,7 +72,7 @@ def check_saved(
     if setup.is_peft and Path(base["name"]).exists():
         adapter = Path(run.output_dir) / ADAPTER
         again = reloaded_scores(run.output_dir, task, raw, adapter=adapter, base=base["name"])
-        proof["adapter_difference"] = _difference(again, trained, limit, str(adapter))
+        proof["adapter_difference"] = _difference(again, trained, EXACT, str(adapter))
     return proof
 
 

@@ -58,12 +58,16 @@ def copy_recipe(name: str, dest: str = ".", force: bool = False) -> Path:
     if path.is_dir() or dest.endswith("/") or not path.suffix:
         path = path / source.name
     if path.exists() and not force:
-        raise Problems(Problem(str(path), "is there already", "add --force to replace it, or name another file"))
+        raise Problems(
+            Problem(str(path), "is there already", "add --force to replace it, or name another file")
+        )
     if path.exists() and path.samefile(source):
         raise Problems(Problem(str(path), "is the recipe itself", "name another file or folder"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
     except OSError as error:
-        raise Problems(Problem(str(path), f"cannot be written: {error.strerror}", "choose another place")) from error
+        raise Problems(
+            Problem(str(path), f"cannot be written: {error.strerror}", "choose another place")
+        ) from error
     return path

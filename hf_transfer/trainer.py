@@ -100,6 +100,12 @@ class PhaseTrainer(Trainer):
                 raise RuntimeError("the optimizer does not hold exactly what learns: a layer group is incomplete")
         return self.optimizer
 
+    def _get_learning_rate(self) -> float:
+        """For the log: the topmost group's rate; stock tells the first's, which is the lowest under layer decay."""
+        if self.is_deepspeed_enabled or self.optimizer is None:
+            return super()._get_learning_rate()
+        return float(self.optimizer.param_groups[-1]["lr"])
+
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         self._still = still_modules(self.model)
         return super()._prepare_for_training(*args, **kwargs)

@@ -14,6 +14,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallbac
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
+from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
@@ -62,6 +63,26 @@ def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) ->
     Returns:
         The ledger: per phase what learned, for how long, at which rates (the content of `phases.json`).
     """
+    try:
+        return _train(setup, resume, checkpoint)
+    except BaseException as error:
+        error.safe = what_is_safe(setup)  # type: ignore[attr-defined]  # said last, by exits.command
+        raise
+
+
+def what_is_safe(setup: Setup) -> str:
+    """The newest whole checkpoint of the run and how to go on from it."""
+    folders = [phase_folder(setup, number) for number in range(len(setup.phases), 0, -1)]
+    newest = next((found for folder in folders if (found := newest_checkpoint(folder)) is not None), None)
+    done = len(read_json(setup.folder / PHASES)) if (setup.folder / PHASES).is_file() else 0
+    if newest is None and not done:
+        return "No checkpoint had been saved yet: run the same command again with --overwrite_output_dir."
+    saved = f"Safe on disk: {newest}" if newest else f"Safe on disk: {done} finished phase(s) in {setup.folder}"
+    again = f"--output_dir {setup.folder} --resume_from_checkpoint true"
+    return f"{saved}\nGo on with the same command and {again}"
+
+
+def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str, Any]]:
     ledger = read_json(setup.folder / PHASES) if resume and (setup.folder / PHASES).is_file() else []
     if ledger:
         restore(setup.model, phase_weights(setup, len(ledger)))
@@ -106,8 +127,8 @@ def phase_arguments(setup: Setup, number: int) -> Any:
         args.num_train_epochs = args.num_train_epochs * part
     args.output_dir = str(phase_folder(setup, number))
     args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
-    rates = group_rates(setup.groups, phase, args.learning_rate)
-    args.learning_rate = max(rates.values())
+    if phase.learning_rate is not None:
+        args.learning_rate = phase.learning_rate  # that of the topmost learning group; the others' follow from it
     args.push_to_hub = False
     for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
         setattr(args, name, None)
@@ -152,7 +173,11 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     started = time.monotonic()
     clock = EvaluationClock()
     trainer.add_callback(clock)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with stopping() as stop:
+        trainer.add_callback(stop)
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.number is not None:
+        raise Stopped(stop.number)
     seconds = max(1e-6, time.monotonic() - started - clock.seconds)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     entry = phase_entry(setup, number, trainer)

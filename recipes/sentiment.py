@@ -12,7 +12,17 @@ It serves two labels or many, several labels a text, a number (--problem_type re
 import sys
 from dataclasses import dataclass
 
-from hf_transfer import TEXT_CLASSIFICATION, Arguments, command, examples, finetune, load, minilm, parse
+from hf_transfer import (
+    TEXT_CLASSIFICATION,
+    Arguments,
+    checkpoint,
+    command,
+    examples,
+    finetune,
+    load,
+    minilm,
+    parse,
+)
 
 
 @dataclass
@@ -52,12 +62,12 @@ def main(argv=None):
     args = TrainingArguments(**training)
 
     # 3. The pretrained model, with a new head for your labels.
-    checkpoint = arguments.model_name_or_path or minilm()
+    name = checkpoint(arguments.model_name_or_path or minilm())  # a folder or Hub id that can be reached
     set_seed(args.seed)  # the new head is drawn at random
     model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, id2label=data.id2label, label2id=data.label2id, dtype="float32", ignore_mismatched_sizes=True
+        name, id2label=data.id2label, label2id=data.label2id, dtype="float32", ignore_mismatched_sizes=True
     )
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(name)
 
     # 4. Optional: leave the weights as they are and learn small ones beside them.
     lora = LoraConfig(

@@ -7,7 +7,20 @@ from typing import Any
 
 GOOD = ("lovely", "honest", "clever", "warm", "bright", "superb", "gentle", "moving")
 BAD = ("dull", "clumsy", "cold", "tired", "sour", "awful", "noisy", "hollow")
-THINGS = ("film", "meal", "book", "room", "song", "walk", "phone", "story", "coffee", "garden", "lamp", "train")
+THINGS = (
+    "film",
+    "meal",
+    "book",
+    "room",
+    "song",
+    "walk",
+    "phone",
+    "story",
+    "coffee",
+    "garden",
+    "lamp",
+    "train",
+)
 PLACES = ("home", "work", "school", "sea", "night", "noon", "lunch", "dawn")
 WORDS = ("a", "the", "we", "found", "at", "and", "not", "but", ",", ".", *GOOD, *BAD, *THINGS, *PLACES)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -62,7 +75,9 @@ def rows(n: int, kind: str = "single", pairs: bool = False) -> list[dict[str, An
         if kind == "single":
             row["label"] = "positive" if good else "negative"
         elif kind == "multi":
-            row["label"] = [name for name, on in (("good", good), ("early", i // 16 % 2), ("long", i % 3 == 0)) if on]
+            row["label"] = [
+                name for name, on in (("good", good), ("early", i // 16 % 2), ("long", i % 3 == 0)) if on
+            ]
         else:
             row["label"] = (3.5 if good else 1.5) + i // 2 % 8 / 10
         found.append(row)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.data.files import read_file
+from hf_transfer.data.pixels import cells_of
 from hf_transfer.data.split_names import WHOLE, split_of
 from hf_transfer.data.tables import Table, stream_to_dataset, table_of_columns, table_of_rows
 from hf_transfer.problems import Problem, Problems
@@ -90,7 +91,7 @@ def _inputs(values: list[Any], name: str) -> Table:
         return table_of_columns({"text": [a for a, _ in values], "text_pair": [b for _, b in values]}, name)
     if first is None or isinstance(first, str):
         return table_of_columns({"text": values}, name)
-    images = [str(value) if isinstance(value, Path) else value for value in values]
+    images = [str(value) if isinstance(value, Path) else value for value in cells_of(values)]
     try:
         return Table(Dataset.from_dict({"image": images}, features=Features({"image": Image()})), name)
     except (TypeError, ValueError, AttributeError, OSError) as error:

@@ -26,6 +26,26 @@ def upright(cell: dict[str, Any]) -> Image.Image:
         return load_image(image)
 
 
+def cells_of(values: Sequence[Any]) -> Sequence[Any]:
+    """PIL images as encoded cells; other values as they are.
+
+    As `upright` sees them and without loss. `datasets` would encode a JPEG in memory once more, and take an image that
+    was opened from a file and changed in place (`thumbnail`) from that file again.
+    """
+    first = next((value for value in values if value is not None), None)
+    if not type(first).__module__.startswith("PIL."):
+        return values
+    return [_cell(value) if hasattr(value, "convert") else value for value in values]
+
+
+def _cell(image: Image.Image) -> dict[str, Any]:
+    from transformers.image_utils import load_image
+
+    file = io.BytesIO()
+    load_image(image).save(file, "PNG", compress_level=1)
+    return {"bytes": file.getvalue(), "path": None}
+
+
 def encoded(rows: Dataset) -> Dataset:
     """The column `image` alone, undecoded: a dict with `bytes` or `path` a row."""
     from datasets import Image
@@ -57,7 +77,9 @@ class PixelCache:
 
     def __init__(self, rows: int, shape: Sequence[int]) -> None:
         self.bytes = pixel_bytes(rows, shape)
-        self._pixels = np.frombuffer(mmap.mmap(-1, max(1, self.bytes)), np.float32, rows * int(np.prod(shape)))
+        self._pixels = np.frombuffer(
+            mmap.mmap(-1, max(1, self.bytes)), np.float32, rows * int(np.prod(shape))
+        )
         self._pixels = self._pixels.reshape(rows, *shape)
         self._made = np.frombuffer(mmap.mmap(-1, max(1, rows)), np.bool_)
 
@@ -133,7 +155,11 @@ class PixelRows:
         return self.__dict__ | {"_cache": None}
 
     def _row(self, place: int) -> dict[str, Any]:
-        row = {"pixel_values": self._cache.get(place, lambda: self._made(place)) if self._cache else self._made(place)}
+        row = {
+            "pixel_values": self._cache.get(place, lambda: self._made(place))
+            if self._cache
+            else self._made(place)
+        }
         return row if self._labels is None else row | {"labels": self._labels[place]}
 
     def _made(self, place: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.data.pixels import cells_of
 from hf_transfer.problems import Problem, Problems
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def table_of_columns(
     arrays, problems, left_out = {}, [], {}
     for column, values in columns.items():
         try:
-            arrays[str(column)] = pa.array(values)
+            arrays[str(column)] = pa.array(cells_of(values))
         except UnicodeEncodeError:
             problems.append(_half_character(str(column), values, name, lines))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,32 @@ def adapt(model: nn.Module, peft_config: Any) -> Any:
     check_targets(model, peft_config.target_modules)
     saved = peft_config.modules_to_save or head_leaves(model)
     config = replace(peft_config, target_modules=targets, modules_to_save=saved or None, task_type=None)
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    for layer, base in _wrapped_convolutions(adapted):
+        layer.stride, layer.kernel_size, layer.dilation = base.stride, base.kernel_size, base.dilation
+    return adapted
+
+
+def adapter_notes(model: Any) -> list[str]:
+    """What to know about the adapter alone: transformers' MobileNets need a line that plain PEFT lacks.
+
+    Their TensorFlow padding asks a convolution for its stride, which PEFT's layer around it does not have.
+    """
+    if not getattr(model.config, "tf_padding", False) or not any(True for _ in _wrapped_convolutions(model)):
+        return []
+    return [
+        "PEFT alone cannot run the adapter of this model (its padding asks PEFT's layers for a stride they lack); the "
+        "merged model in the run folder needs nothing."
+    ]
+
+
+def _wrapped_convolutions(model: nn.Module) -> Iterator[tuple[Any, Any]]:
+    from torch import nn
+
+    for layer in model.modules():
+        base = getattr(layer, "base_layer", None)
+        if isinstance(base, nn.Conv2d):
+            yield layer, base
 
 
 def check_targets(model: nn.Module, targets: Any) -> None:

@@ -81,7 +81,8 @@ def decay_names(model: nn.Module) -> set[str]:
     return {
         name
         for name, parameter in model.named_parameters()
-        if parameter.numel() != max(parameter.shape, default=1)  # a vector, also one shaped (1, 1, C) or (C, 1, 1)
+        # A vector, also one shaped (1, 1, C) or (C, 1, 1); the head of a regression, (1, C), is a matrix.
+        if (parameter.dim() == 2 or parameter.numel() != max(parameter.shape, default=1))
         and not name.endswith("bias")
         and not _PLACES.search(name)
         and name not in exempt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.data.pixels import encoded
+from hf_transfer.data import pixels
 from hf_transfer.evaluation.classification import predicted, probabilities
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ def prediction_table(
     elif data.problem_type == "multi_label_classification":
         table |= {"label": names_of(truth, data.labels), "prediction": names_of(guess, data.labels)}
     else:
-        table |= {"label": [data.labels[i] for i in truth], "prediction": [data.labels[int(i)] for i in guess]}
+        table |= {
+            "label": [data.labels[i] for i in truth],
+            "prediction": [data.labels[int(i)] for i in guess],
+        }
     if data.problem_type != "regression":
         scores = probabilities(data.problem_type, logits)
         table |= {f"probability_{name}": scores[:, i] for i, name in enumerate(data.labels)}
@@ -55,7 +58,7 @@ def prediction_table(
         if role in rows.column_names:
             table[role] = [text[:500] for text in rows[role][:]]
     if "image" in rows.column_names:
-        paths = [row["image"]["path"] for row in encoded(rows)]
+        paths = [row["image"]["path"] for row in pixels.encoded(rows)]
         table |= {"image": [path and Path(path).name for path in paths]} if any(paths) else {}
     return pd.DataFrame(table)
 

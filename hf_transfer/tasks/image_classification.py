@@ -61,12 +61,18 @@ def tensorflow_rates(model: nn.Module) -> list[str]:
 
     notes = []
     dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.p > 0.9]
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.momentum is not None and m.momentum > 0.9]
+    norms = [
+        m
+        for m in model.modules()
+        if isinstance(m, _BatchNorm) and m.momentum is not None and m.momentum > 0.9
+    ]
     if dropouts:
         was = dropouts[0].p
         for dropout in dropouts:
             dropout.p = 1 - dropout.p
-        notes.append(f"The checkpoint's dropout of {was:g} is a rate of keeping, carried over as it stood: {1 - was:.3g} is used.")
+        notes.append(
+            f"The checkpoint's dropout of {was:g} is a rate of keeping, carried over as it stood: {1 - was:.3g} is used."
+        )
     if norms:
         was = norms[0].momentum
         for norm in norms:
@@ -97,7 +103,10 @@ def prepare(data: Data, processor: Any, model: Any, max_length: int | None = Non
         splits[split] = PixelRows(rows, processor, torch.from_numpy(label_array(rows, data)), cache)
     stays = f"up to {kept / 1e6:,.0f} MB of them stay in memory" if kept else "decoded anew each time"
     return Prepared(
-        splits, facts={"pixels": list(shape)}, plan={"images": f"{_size(shape)}, {stays}"}, warnings=_deep(data)
+        splits,
+        facts={"pixels": list(shape)},
+        plan={"images": f"{_size(shape)}, {stays}"},
+        warnings=_deep(data),
     )
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from hf_transfer.data import Data
 
-LONGEST_DEFAULT = 512  # tokens; what a model without a limit of its own is given unless --max_length says more
+LONGEST_DEFAULT = (
+    512  # tokens; what a model without a limit of its own is given unless --max_length says more
+)
 
 
 def fit(tokenizer: Any, model: Any) -> list[str]:
@@ -55,11 +57,19 @@ def prepare(data: Data, tokenizer: Any, model: Any, max_length: int | None = Non
     limit = length_limit(tokenizer, model)
     if max_length is not None and not 0 < max_length <= (limit or max_length):
         raise Problems(
-            Problem("--max_length", f"{max_length} tokens, but the model takes 1 to {limit}", f"give at most {limit}")
+            Problem(
+                "--max_length",
+                f"{max_length} tokens, but the model takes 1 to {limit}",
+                f"give at most {limit}",
+            )
         )
     whole = {split: _tokenize(rows, tokenizer, None) for split, rows in data.splits.items()}
-    lengths = {split: np.array([len(ids) for ids in encoded["input_ids"]]) for split, encoded in whole.items()}
-    chosen = max_length or _default_length(lengths["train" if "train" in lengths else next(iter(lengths))], limit)
+    lengths = {
+        split: np.array([len(ids) for ids in encoded["input_ids"]]) for split, encoded in whole.items()
+    }
+    chosen = max_length or _default_length(
+        lengths["train" if "train" in lengths else next(iter(lengths))], limit
+    )
     tokenizer.model_max_length = chosen
     splits, cut = {}, {}
     for split, rows in data.splits.items():
@@ -88,7 +98,9 @@ def collator(tokenizer: Any) -> Any:
 def raw(rows: Dataset) -> list[Any]:
     """Texts, or `{"text", "text_pair"}` for pairs, as `pipeline` takes them."""
     if "text_pair" in rows.column_names:
-        return [{"text": a, "text_pair": b} for a, b in zip(rows["text"][:], rows["text_pair"][:], strict=True)]
+        return [
+            {"text": a, "text_pair": b} for a, b in zip(rows["text"][:], rows["text_pair"][:], strict=True)
+        ]
     return list(rows["text"][:])
 
 
@@ -143,7 +155,13 @@ def _length_warnings(cut: dict[str, float], chosen: int, given: int | None) -> l
         return []
     shares = ", ".join(f"{share:.1%} of {split}" for split, share in cut.items() if share)
     what = f"texts longer than {chosen} tokens are cut: {shares}"
-    return [{"where": "length", "what": what, "mend": "" if given else "a larger --max_length if the model takes it"}]
+    return [
+        {
+            "where": "length",
+            "what": what,
+            "mend": "" if given else "a larger --max_length if the model takes it",
+        }
+    ]
 
 
 TEXT_CLASSIFICATION = Task(
