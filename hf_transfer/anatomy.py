@@ -93,7 +93,9 @@ def linear_layers(model: nn.Module, groups: list[LayerGroup] | None = None) -> l
     inside = {name for group in groups if group.name.startswith("block.") for name in group.parameters}
     found = []
     for name, module in model.named_modules():
-        wide = isinstance(module, (nn.Linear, Conv1D)) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+        wide = isinstance(module, (nn.Linear, Conv1D)) or (
+            isinstance(module, nn.Conv2d) and module.groups == 1
+        )
         if wide and f"{name}.weight" in inside:
             found.append(name)
     return found
@@ -121,11 +123,13 @@ def max_positions(model: nn.Module) -> int | None:
     """
     from torch import nn
 
-    inner, _ = _unwrapped(model)
+    inner = _unwrapped(model)[0]
     limits = [
-        module.num_embeddings - getattr(module, "offset", 0 if module.padding_idx is None else module.padding_idx + 1)
+        module.num_embeddings
+        - getattr(module, "offset", 0 if module.padding_idx is None else module.padding_idx + 1)
         for name, module in inner.named_modules()
-        if isinstance(module, nn.Embedding) and re.search(r"(^|[._])(w?pe|embed_positions|position_embeddings)$", name)
+        if isinstance(module, nn.Embedding)
+        and re.search(r"(^|[._])(w?pe|embed_positions|position_embeddings)$", name)
     ]
     configured = getattr(inner.config, "max_position_embeddings", None)
     if isinstance(configured, int) and configured > 0:
@@ -139,7 +143,8 @@ def max_positions(model: nn.Module) -> int | None:
 def _unwrapped(model: nn.Module) -> tuple[Any, str]:
     """The transformers model inside a PEFT wrapper, and the prefix its names have outside."""
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
-        inner = model.get_base_model()
+        wrapped: Any = model
+        inner = wrapped.get_base_model()
         for name, module in model.named_modules():
             if module is inner:
                 return inner, f"{name}." if name else ""
@@ -254,7 +259,9 @@ def _poolers(model: nn.Module, base: nn.Module) -> list[str]:
                 if not last.startswith(outer + ".") and outer != last:
                     found.append(outer)
                     break
-        elif name.rpartition(".")[2] == "pooler" and _owns(module) and any(module is m for m in base.modules()):
+        elif (
+            name.rpartition(".")[2] == "pooler" and _owns(module) and any(module is m for m in base.modules())
+        ):
             found.append(name)  # registered before the blocks (NomicBERT)
     return _outermost(list(dict.fromkeys(found)))
 
@@ -316,7 +323,9 @@ def _norms_of_tables(model: nn.Module) -> set[str]:
     for prefix, parent in model.named_modules():
         before = ""
         for name, child in parent.named_children():
-            vectors = all(p.dim() == 1 for p in child.parameters()) and not any(True for _ in child.children())
+            vectors = all(p.dim() == 1 for p in child.parameters()) and not any(
+                True for _ in child.children()
+            )
             if _owns(child) and vectors and ("embed" in name or before.endswith("Embedding")):
                 found.add(f"{prefix}.{name}" if prefix else name)
             before = type(child).__name__ if _owns(child) else before

@@ -92,12 +92,12 @@ def finetune(
 
     task = find(task) if isinstance(task, str) else task
     seed = seed if seed is not None else args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
-    drawn = {} if seed is None else {"seed": seed}
+    drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
     data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
     args = _arguments(args, task, strategy, peft_config, seed, len(data.splits.get("train", ())))
     check_world(args.world_size)
     use_threads(cpu_threads)
-    resume, checkpoint = _resume(args)
+    resume, start = _resume(args)
     check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
     model, processor = _loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
@@ -116,7 +116,7 @@ def finetune(
         before = claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
         started = {"fingerprint": data.source["fingerprint"], "seed": args.seed, "before": before}
         write_json(Path(args.output_dir) / MARKER, started)
-    ledger = train(setup, resume, checkpoint) if args.do_train else []
+    ledger = train(setup, resume, start) if args.do_train else []
     splits = [s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits]
     found = assess(
         model.to(args.device),
@@ -194,7 +194,10 @@ def _arguments(args: Any, task: Task, strategy: Any, peft_config: Any, seed: int
     if args is None or isinstance(args, dict):
         stages = {"do_train": True, "do_eval": True, "do_predict": True}
         given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
-        args = TrainingArguments(**{**given, **default_arguments(strategy, peft_config is not None, rows), **(args or {})})
+        defaults = default_arguments(strategy, peft_config is not None, rows)
+        if "text" not in task.inputs:
+            del defaults["train_sampling_strategy"]  # images are of one size
+        args = TrainingArguments(**{**given, **defaults, **(args or {})})
     if args.hub_token:
         raise Problems(
             Problem("hub_token", "a token in the arguments would be saved with them", "use HF_TOKEN or hf auth login")
@@ -230,11 +233,14 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
     """The model and processor as objects; by name in fp32, with the data's labels."""
     import transformers
 
+    from hf_transfer.trainer import quiet
+
     if isinstance(model, (str, Path)):
         transformers.set_seed(seed)  # the new head is drawn here
         # num_labels says it again because timm's configuration goes by that alone.
         names = {"num_labels": len(data.id2label), "id2label": data.id2label, "label2id": data.label2id}
-        model = load_pretrained(task.auto_class, checkpoint(str(model)), **names)
+        with quiet():
+            model = load_pretrained(task.auto_class, checkpoint(str(model)), **names)
     name = model.config._name_or_path
     if processor is None or isinstance(processor, (str, Path)):
         processor = load_pretrained(task.processor_class, str(processor or name))
@@ -247,6 +253,8 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
             )
         )
     model.config.id2label, model.config.label2id = dict(data.id2label), dict(data.label2id)
+    if hasattr(model.config, "label_names"):  # timm's: saved in place of id2label
+        model.config.label_names = list(data.id2label.values())
     model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
     return model, processor
 
@@ -282,11 +290,10 @@ def _setup(
 ) -> Setup:
     from dataclasses import replace
 
-    from hf_transfer.anatomy import layer_groups
     from hf_transfer.evaluation.classification import compute, headline
     from hf_transfer.training import Setup
 
-    groups = layer_groups(model)
+    groups = _groups(model, strategy, layer_decay)
     planned = [
         replace(
             phase,
@@ -315,6 +322,19 @@ def _setup(
             data.problem_type, found.predictions, found.label_ids, num_labels=size, extra=tuple(metrics or ())
         ),
     )
+
+
+def _groups(model: Any, strategy: Any, layer_decay: float | None) -> Any:
+    """The model's layer groups; a model whose layers have no order that could be found can still learn as a whole."""
+    from hf_transfer.anatomy import LayerGroup, layer_groups
+
+    try:
+        return layer_groups(model)
+    except Problems:
+        if strategy != "full" or layer_decay is not None:
+            raise
+    parameters, buffers = (tuple(name for name, _ in found) for found in (model.named_parameters(), model.named_buffers()))
+    return [LayerGroup("model", parameters, buffers)]
 
 
 def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:

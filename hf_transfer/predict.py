@@ -105,7 +105,20 @@ def predict_rows(
     if torch.cuda.is_available():
         model = model.to("cuda")
     encoded = task.encode(rows, run.processor)
-    logits = scores(model, encoded, task.collator(run.processor), batch_size, progress)
+    try:
+        logits = scores(model, encoded, task.collator(run.processor), batch_size, progress)
+    except Exception as error:  # of many kinds where an image is broken: looked for only then
+        from hf_transfer.data.keys import input_keys
+
+        keys, problems = input_keys(rows, "input")
+        missing = [str(i) for i in np.flatnonzero(keys == b"")]
+        if "image" in rows.column_names and missing and not problems:
+            problems = [
+                Problem("input", f"there is no image in rows {', '.join(missing[:10])}", "leave them out")
+            ]
+        if not problems:
+            raise
+        raise Problems(*problems) from error
     return readable(logits, record["problem_type"], record["labels"], record.get("thresholds"))
 
 

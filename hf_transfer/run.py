@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,17 +136,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def append_history(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Add rows to `history.jsonl`."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, default=_plain) + "\n" for row in rows)
-
-
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Say, before anything is loaded, why `folder` cannot take the run.
 
     Raises:
-        Problems: it holds a run that is neither resumed nor overwritten, holds none to resume, or cannot be written.
+        Problems: it holds a run that is neither resumed nor overwritten, holds none to resume, holds somebody else's
+            files where the run would write, or cannot be written.
     """
     if resume and not holds_run(folder):
         raise Problems(
@@ -166,6 +160,10 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
                 "or choose another folder",
             )
         )
+    foreign = [name for name in (*OWN, "config.json", "model.safetensors") if (folder / name).exists()]
+    if foreign and not holds_run(folder):
+        what = f"{folder} holds {', '.join(foreign)}, which no run wrote and the run would overwrite"
+        raise Problems(Problem("--output_dir", what, "choose another folder"))
     # The nearest folder that exists already must let us write; nothing is made yet.
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
@@ -192,7 +190,10 @@ def claim(folder: Path, *, overwrite: bool) -> list[str]:
     return sorted(
         path.name
         for path in folder.iterdir()
-        if path.is_file() and path.name not in ours and path.name not in weights and path.suffix != ".safetensors"
+        if path.is_file()
+        and path.name not in ours
+        and path.name not in weights
+        and path.suffix != ".safetensors"
     )
 
 

@@ -55,21 +55,21 @@ def check_saved(
     Raises:
         RuntimeError: the scores differ, or the model does not load; nothing is deleted.
     """
-    split = next((s for s in ("test", "validation") if s in found.logits), None)
-    if split is None:
-        split = next(iter(data.splits))
-        rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
-        from hf_transfer.predict import scores
+    from hf_transfer.predict import scores
 
-        trained = scores(run.model, setup.prepared.splits[split].select(range(len(rows))).remove_columns("labels"), setup.collator)
-    else:
-        rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
+    split = next((s for s in ("test", "validation", *data.splits) if s in data.splits))
+    rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
+    if split in found.logits:
         trained = found.logits[split][: len(rows)]
+    else:  # neither evaluation nor prediction was asked for
+        inputs = setup.prepared.splits[split].select(range(len(rows))).remove_columns("labels")
+        trained = scores(run.model, inputs, setup.collator)
     raw = task.raw(rows)
     limit = MERGED if setup.is_peft else EXACT
-    proof = {"rows": len(rows), "merged": setup.is_peft}
-    proof["max_difference"] = _difference(reloaded_scores(run.output_dir, task, raw), trained, limit, run.output_dir)
-    if setup.is_peft and Path(base["name"]).exists():
+    again = reloaded_scores(run.output_dir, task, raw)
+    proof: dict[str, Any] = {"rows": len(rows), "merged": setup.is_peft}
+    proof["max_difference"] = _difference(again, trained, limit, run.output_dir)
+    if setup.is_peft and base["name"]:
         adapter = Path(run.output_dir) / ADAPTER
         again = reloaded_scores(run.output_dir, task, raw, adapter=adapter, base=base["name"])
         proof["adapter_difference"] = _difference(again, trained, EXACT, str(adapter))

@@ -47,8 +47,9 @@ class PhaseTrainer(Trainer):
         lengths: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, preprocess_logits_for_metrics=_logits_only, **kwargs)
-        self.phase, self.groups, self.objective, self.lengths = phase, groups, objective, lengths
+        super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
+        self.phase, self.groups, self.lengths = phase, groups, lengths
+        self.objective: Objective = objective
         self.model_accepts_loss_kwargs = True  # makes the stock loop count `num_items_in_batch`; see compute_loss
         self._still: list[nn.Module] = []
         self._staging: str | None = None
@@ -88,7 +89,7 @@ class PhaseTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """One optimizer group per layer group and decay; only what requires a gradient now."""
         if self.optimizer is None:
-            target = self.model if model is None else model
+            target: Any = self.model if model is None else model
             groups = optimizer_groups(
                 target, self.groups, self.phase, self.args.learning_rate, self.args.weight_decay
             )
@@ -107,14 +108,15 @@ class PhaseTrainer(Trainer):
         return float(self.optimizer.param_groups[-1]["lr"])
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        self._still = still_modules(self.model)
+        model: Any = self.model
+        self._still = still_modules(model)
         return super()._prepare_for_training(*args, **kwargs)
 
     # The order of rows: a function of seed and epoch alone, so that a resumed run goes on exactly, and the same
     # for every number of processes. Stock length grouping draws from the global random state.
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         strategy = self.args.train_sampling_strategy
         if strategy not in ("random", "group_by_length"):
             return super()._get_train_sampler(train_dataset)
@@ -133,8 +135,8 @@ class PhaseTrainer(Trainer):
     # names of vision models against the names in memory and silently skips what differs.
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        final = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        staging = Path(self.args.output_dir) / "checkpoint.partial"
+        folder = Path(str(self.args.output_dir))
+        final, staging = folder / f"checkpoint-{self.state.global_step}", folder / "checkpoint.partial"
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -153,7 +155,7 @@ class PhaseTrainer(Trainer):
             os.replace(staging / final.name, final)
             shutil.rmtree(staging, ignore_errors=True)
             rotate_checkpoints(
-                output_dir=self.args.output_dir,
+                output_dir=str(folder),
                 save_total_limit=self.args.save_total_limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
             )

@@ -206,7 +206,7 @@ def phase_entry(setup: Setup, number: int, trainer: PhaseTrainer) -> dict[str, A
     """What the plan shows before and the ledger keeps after: groups, sizes, rates, schedule."""
     phase, args = setup.phases[number - 1], trainer.args
     rates = group_rates(setup.groups, phase, setup.args.learning_rate)
-    parameters = {name: parameter for name, parameter in setup.model.named_parameters()}
+    parameters = dict(setup.model.named_parameters())
     decayed = decay_names(setup.model)
     rows = []
     for group in setup.groups:
@@ -247,7 +247,7 @@ def _samples(trainer: PhaseTrainer, checkpoint: Path | None) -> int:
     """Rows seen by this process's part of the phase (a resumed one counts from where it went on), all ranks together."""
     steps = trainer.state.global_step - (int(checkpoint.name.partition("-")[2]) if checkpoint else 0)
     total = steps * trainer.get_total_train_batch_size(trainer.args)
-    rows = len(trainer.train_dataset)
+    rows = len(trainer.train_dataset)  # type: ignore[arg-type]
     return min(total, int(rows * (trainer.state.epoch or 0)) or total)
 
 

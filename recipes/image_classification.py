@@ -50,7 +50,7 @@ def main(argv=None):
         learning_rate=5e-4 if arguments.peft == "lora" else 1e-3 if head_only else 5e-5,
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=10 if len(data.splits["train"]) < 2000 else 3,
+        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),  # small data: more often
         per_device_train_batch_size=32,
         per_device_eval_batch_size=64,
         eval_strategy="epoch",

@@ -49,7 +49,9 @@ def training_arguments(folder: Path, **changes: Any) -> TrainingArguments:
     return TrainingArguments(**(given | changes))
 
 
-def make_setup(model: Any, name: str, folder: Path, strategy: Any = "full", n: int = 16, **arguments: Any) -> Setup:
+def make_setup(
+    model: Any, name: str, folder: Path, strategy: Any = "full", n: int = 16, **arguments: Any
+) -> Setup:
     """All that the phases of a run share; validation rows are there when an evaluation is asked for."""
     groups = layer_groups(model)
     splits = {"train": random_rows(name, n)}

@@ -200,6 +200,43 @@ def test_what_cannot_be_predicted_on(runs: Path, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "reviews.csv").read_text() == "text\na film\n"
 
 
+@pytest.fixture(scope="module")
+def image_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with an untrained vision transformer for 16 x 16 pixels."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    columns = {"columns": {"image": "image", "label": "label"}}
+    run = write_run(tmp_path_factory.mktemp("images") / "run", task="image-classification", data=columns)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    names = {"id2label": dict(enumerate(LABELS["single"])), "label2id": {"negative": 0, "positive": 1}}
+    ViTForImageClassification(ViTConfig(image_size=16, patch_size=8, **small, **names)).save_pretrained(run)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(run)
+    return run
+
+
+def test_images(image_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    names = [f"{i}.png" for i in range(3)]
+    for i, name in enumerate(names):
+        Image.new("RGB", (20 + i, 30), (80 * i, 0, 200)).save(photos / name)
+    code, out, _ = ending(capsys, "predict", image_run, photos)
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == names
+    backwards = [photos / name for name in names[::-1]]
+    code, out, _ = ending(capsys, "predict", image_run, *backwards, "--output", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["image"]).name for row in rows] == names[::-1]
+    assert {row["prediction"] for row in rows} <= set(LABELS["single"])
+    (photos / "3.png").write_text("not an image")
+    code, _, err = ending(capsys, "predict", image_run, photos)
+    assert code == 2 and "1 of 4 images cannot be read: row 3: 3.png" in err
+    code, _, err = ending(capsys, "predict", image_run, "a text")
+    assert code == 2 and "a text: no such file" in err
+
+
 # report.
 
 

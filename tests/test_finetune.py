@@ -75,16 +75,25 @@ def same(a: Run, b: Run) -> bool:
 
 
 def test_the_recipe_and_python_give_the_same(by_recipe: Run, base: Path, table: Path, tmp_path: Path) -> None:
-    run = finetune("text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, **FAST)
+    run = finetune(
+        "text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, **FAST
+    )
     assert same(run, by_recipe)
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(p.name for p in Path(by_recipe.output_dir).iterdir())
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
+        p.name for p in Path(by_recipe.output_dir).iterdir()
+    )
 
 
 def test_objects_give_the_same_as_names(by_recipe: Run, base: Path, tmp_path: Path) -> None:
     from datasets import Dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments, set_seed
 
-    args = TrainingArguments(**(default_arguments() | ARGS | {"output_dir": str(tmp_path / "run")}), do_train=True, do_eval=True, do_predict=True)
+    args = TrainingArguments(
+        **(default_arguments() | ARGS | {"output_dir": str(tmp_path / "run")}),
+        do_train=True,
+        do_eval=True,
+        do_predict=True,
+    )
     data = load(hf_transfer.TEXT_CLASSIFICATION, Dataset.from_list(tiny.rows(80)))
     set_seed(args.seed)
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -106,14 +115,27 @@ def test_objects_give_the_same_as_names(by_recipe: Run, base: Path, tmp_path: Pa
     ids=["texts and labels", "DataFrame", "list of dicts"],
 )
 def test_python_objects_as_data(given: Callable[[Any], Any], base: Path, tmp_path: Path) -> None:
-    args = ARGS | {"output_dir": str(tmp_path / "run"), "max_steps": 1, "eval_strategy": "no", "save_strategy": "no"}
-    run = finetune("text-classification", base, given(tiny.rows(40)), args=args | {"load_best_model_at_end": False}, **FAST)
+    args = ARGS | {
+        "output_dir": str(tmp_path / "run"),
+        "max_steps": 1,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+    }
+    run = finetune(
+        "text-classification",
+        base,
+        given(tiny.rows(40)),
+        args=args | {"load_best_model_at_end": False},
+        **FAST,
+    )
     assert run.record["labels"] == ["negative", "positive"]
     assert run.record["data"]["splits"] == {"train": 32, "validation": 4, "test": 4}
 
 
 def test_another_seed_gives_another_model(by_recipe: Run, base: Path, table: Path, tmp_path: Path) -> None:
-    run = finetune("text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, seed=7, **FAST)
+    run = finetune(
+        "text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, seed=7, **FAST
+    )
     assert not same(run, by_recipe) and run.record["seed"] == 7
 
 
@@ -125,7 +147,9 @@ def test_default_arguments_are_what_the_recipe_sets(
 
     monkeypatch.chdir(tmp_path)
     large = tmp_path / "large.csv"
-    pd.DataFrame([{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(4) for row in tiny.rows(700)]).to_csv(large, index=False)
+    pd.DataFrame(
+        [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(4) for row in tiny.rows(700)]
+    ).to_csv(large, index=False)
     for flags, ours in (
         ([], default_arguments("full", False, 64)),
         (["--peft", "lora"], default_arguments("full", True, 64)),
@@ -136,7 +160,7 @@ def test_default_arguments_are_what_the_recipe_sets(
         data = [] if "--dataset_name" in flags else ["--dataset_name", str(table)]
         got = dict[str, Any]()
         with monkeypatch.context() as patch:
-            patch.setattr(recipe, "finetune", lambda *a, **k: got.update(k))
+            patch.setattr(recipe, "finetune", lambda *a, got=got, **k: got.update(k))
             recipe.main(["--model_name_or_path", str(base), *data, *flags])
         set_by_recipe = {name: getattr(got["args"], name) for name in ours if name not in on_cpu()}
         wanted = {name: value for name, value in ours.items() if name not in on_cpu()}
@@ -144,7 +168,9 @@ def test_default_arguments_are_what_the_recipe_sets(
         assert got["args"].use_cpu == ours.get("use_cpu", False)
 
 
-def test_python_takes_the_size_of_the_data_into_account(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_takes_the_size_of_the_data_into_account(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that finetune has to load itself get as many epochs as the recipe gives them."""
     import hf_transfer.training
 
@@ -158,7 +184,13 @@ def test_python_takes_the_size_of_the_data_into_account(base: Path, tmp_path: Pa
     rows = [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(4) for row in tiny.rows(700)]
     for given in (rows, rows[:800]):
         with pytest.raises(KeyboardInterrupt):
-            finetune("text-classification", base, given, args={"output_dir": str(tmp_path / f"{len(given)}")}, **FAST)
+            finetune(
+                "text-classification",
+                base,
+                given,
+                args={"output_dir": str(tmp_path / f"{len(given)}")},
+                **FAST,
+            )
     assert seen == [default_arguments(rows=n)["num_train_epochs"] for n in (2240, 640)]
     assert seen[0] < seen[1]
 
@@ -169,33 +201,58 @@ def test_python_takes_the_size_of_the_data_into_account(base: Path, tmp_path: Pa
 def test_the_run_folder_is_whole(by_recipe: Run) -> None:
     folder = Path(by_recipe.output_dir)
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"} <= names
+    assert {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "README.md",
+    } <= names
     assert {"run.json", "phases.json", "history.jsonl", "all_results.json", "predictions.parquet"} <= names
     assert {"report.html", "plots"} <= names and "run.started.json" not in names
-    assert not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")) and not list(folder.glob("*.partial"))
+    assert (
+        not list(folder.glob("*.bin"))
+        and not list(folder.glob("*.pt"))
+        and not list(folder.glob("*.partial"))
+    )
     record, results = by_recipe.record, json.loads((folder / "all_results.json").read_text())
     assert results == by_recipe.metrics == Run.open(folder).metrics
-    expected = [f"{s}_{key}" for s in ("eval", "test") for key in ("accuracy", "f1_macro", "loss", "accuracy_ci95_low")]
+    expected = [
+        f"{s}_{key}"
+        for s in ("eval", "test")
+        for key in ("accuracy", "f1_macro", "loss", "accuracy_ci95_low")
+    ]
     expected += ["eval_baseline_accuracy", "train_loss", "train_runtime", "train_samples_per_second"]
     assert set(expected) <= results.keys()
     assert results["eval_accuracy_ci95_low"] <= results["eval_accuracy"] <= results["eval_accuracy_ci95_high"]
     assert record["global_step"] == 4 and record["world_size"] == 1 and record["global_batch_size"] == 32
-    assert record["evaluated_on"] == {"eval": "validation", "test": "test"} and record["recipe"] == "sentiment"
+    assert (
+        record["evaluated_on"] == {"eval": "validation", "test": "test"} and record["recipe"] == "sentiment"
+    )
     assert record["base_model"]["new"] == ["classifier.weight", "classifier.bias"]
     assert record["arguments"]["max_steps"] == 4 and "output_dir" not in record["arguments"]
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     assert config["problem_type"] == "single_label_classification" and "_name_or_path" not in config
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    assert list(predictions.columns[:4]) == ["row", "split", "label", "prediction"] and set(predictions["split"]) == {"test"}
+    assert list(predictions.columns[:4]) == ["row", "split", "label", "prediction"] and set(
+        predictions["split"]
+    ) == {"test"}
     assert (predictions["label"] == predictions["prediction"]).mean() == results["test_accuracy"]
     assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 16
 
 
 def test_nothing_of_this_machine_is_in_what_is_pushed(by_recipe: Run, base: Path) -> None:
     folder = Path(by_recipe.output_dir)
-    for path in (folder / "config.json", folder / "README.md", folder / "tokenizer_config.json", folder / "run.json"):
-        assert str(base.parent) not in path.read_text() and str(folder.parent) not in path.read_text(), path.name
+    for path in (
+        folder / "config.json",
+        folder / "README.md",
+        folder / "tokenizer_config.json",
+        folder / "run.json",
+    ):
+        assert str(base.parent) not in path.read_text() and str(folder.parent) not in path.read_text(), (
+            path.name
+        )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +261,9 @@ def test_nothing_of_this_machine_is_in_what_is_pushed(by_recipe: Run, base: Path
 )
 def test_other_problem_types(kind: str, key: str, problem_type: str, base: Path, tmp_path: Path) -> None:
     args = ARGS | {"output_dir": str(tmp_path / "run")}
-    run = finetune("text-classification", base, tiny.rows(100, kind, pairs=kind == "regression"), args=args, **FAST)
+    run = finetune(
+        "text-classification", base, tiny.rows(100, kind, pairs=kind == "regression"), args=args, **FAST
+    )
     record = run.record
     assert record["problem_type"] == run.model.config.problem_type == problem_type
     assert {f"eval_{key}", f"test_{key}", f"test_{key}_ci95_low"} <= run.metrics.keys()
@@ -219,7 +278,10 @@ def test_two_phases_with_report(base: Path, tmp_path: Path) -> None:
     args = ARGS | {"output_dir": str(tmp_path / "run"), "max_steps": 6, "save_steps": 1, "eval_steps": 1}
     run = finetune("text-classification", base, tiny.rows(60), args=args, strategy="two-phase", **FAST)
     phases = json.loads((tmp_path / "run" / "phases.json").read_text())
-    assert [(p["name"], p["steps"], p["learning_rate"]) for p in phases] == [("head", 2, 1e-3), ("full", 4, 1e-3)]
+    assert [(p["name"], p["steps"], p["learning_rate"]) for p in phases] == [
+        ("head", 2, 1e-3),
+        ("full", 4, 1e-3),
+    ]
     assert run.record["global_step"] == 6 and run.record["strategy"] == "head + full"
     assert "full" in (tmp_path / "run" / "report.html").read_text()
 
@@ -324,5 +386,10 @@ def test_what_is_written_by_the_user_does_not_become_the_run_s(base: Path, tmp_p
 
 def test_a_token_in_the_arguments_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(Problems, match="HF_TOKEN"):
-        finetune("text-classification", base, tiny.rows(40), args={"output_dir": str(tmp_path / "r"), "hub_token": "x"})
+        finetune(
+            "text-classification",
+            base,
+            tiny.rows(40),
+            args={"output_dir": str(tmp_path / "r"), "hub_token": "x"},
+        )
     assert not (tmp_path / "r").exists()

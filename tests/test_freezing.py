@@ -27,15 +27,21 @@ CASES = [(n, s) for n in ("bert", "resnet", "convnext") for s in ("feature-extra
 @pytest.mark.parametrize(("name", "strategy"), [*CASES, ("timm-resnet18", "partial:1")])
 def test_what_is_frozen_is_bit_identical_after_training(name: str, strategy: str, tmp_path: Path) -> None:
     model = make(name)
-    setup = make_setup(model, name, tmp_path, strategy, eval_strategy="steps", eval_steps=1, max_steps=3, **STRONG)
+    setup = make_setup(
+        model, name, tmp_path, strategy, eval_strategy="steps", eval_steps=1, max_steps=3, **STRONG
+    )
     before = state(model)
     trainer = phase_trainer(setup, 1)
     trainer.train()
     moved, learns = changed(before, state(model)), setup.phases[0].learns
     learning = {n for group in setup.groups if group.name in learns for n in group.parameters}
-    statistics = {n for group in setup.groups if group.name in learns for n in group.buffers if "running" in n}
+    statistics = {
+        n for group in setup.groups if group.name in learns for n in group.buffers if "running" in n
+    }
     assert moved - {n for n in moved if n.endswith("num_batches_tracked")} == learning | statistics
-    frozen = {n for group in setup.groups if group.name not in learns for n in (*group.parameters, *group.buffers)}
+    frozen = {
+        n for group in setup.groups if group.name not in learns for n in (*group.parameters, *group.buffers)
+    }
     assert not moved & frozen
     held = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     assert held == {id(model.get_parameter(n)) for n in learning}
@@ -78,7 +84,11 @@ def test_dropout_of_frozen_blocks_is_off_and_that_of_learning_ones_on(tmp_path: 
     setup = make_setup(model, "bert", tmp_path, "partial:1", eval_strategy="steps", eval_steps=1, max_steps=2)
     phase_trainer(setup, 1).train()
     dropouts = {n: on for n, on in modes.training.items() if isinstance(model.get_submodule(n), nn.Dropout)}
-    frozen = {n for n in dropouts if n.startswith(("bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1"))}
+    frozen = {
+        n
+        for n in dropouts
+        if n.startswith(("bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1"))
+    }
     assert len(frozen) >= 5 and len(dropouts) > len(frozen)
     assert not any(dropouts[n] for n in frozen)
     assert all(on for n, on in dropouts.items() if n not in frozen)
@@ -88,7 +98,9 @@ def test_the_backbone_wakes_up_in_the_second_phase(tmp_path: Path) -> None:
     model = make("resnet")
     groups = layer_groups(model)
     everything = tuple(group.name for group in groups)
-    setup = make_setup(model, "resnet", tmp_path, [Phase("head", ("head",)), Phase("full", everything)], max_steps=2)
+    setup = make_setup(
+        model, "resnet", tmp_path, [Phase("head", ("head",)), Phase("full", everything)], max_steps=2
+    )
     before = state(model)
     phase_trainer(setup, 1).train()
     after_head = state(model)
@@ -113,7 +125,12 @@ def test_a_stale_gradient_moves_nothing() -> None:
 
 def test_only_what_may_learn_wakes_up() -> None:
     model = make("bert")
-    freeze(model, layer_groups(model), ("block.1", "head"), frozenset(["classifier.weight", "bert.pooler.dense.bias"]))
+    freeze(
+        model,
+        layer_groups(model),
+        ("block.1", "head"),
+        frozenset(["classifier.weight", "bert.pooler.dense.bias"]),
+    )
     learning = {n for n, p in model.named_parameters() if p.requires_grad}
     assert learning == {"classifier.weight", "bert.pooler.dense.bias"}
     with pytest.raises(Problems, match="nothing in the model would learn"):

@@ -14,7 +14,17 @@ import hf_transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "hf_transfer"
-HEAVY = {"torch", "transformers", "datasets", "peft", "pandas", "sklearn", "matplotlib", "evaluate", "accelerate"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "datasets",
+    "peft",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "evaluate",
+    "accelerate",
+}
 FILES = [path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts]
 
 
@@ -69,11 +79,25 @@ def test_what_reads_a_run_folder_knows_no_torch(part: str) -> None:
     if part == "hub" and not any(name.startswith("hf_transfer.hub") for name in MODULES):
         pytest.skip("there is no hub module yet")
     known = all_imports(part)
-    assert not {pair for pair in known if pair[1].partition(".")[0] in ("torch", "transformers", "peft", "accelerate")}
+    assert not {
+        pair for pair in known if pair[1].partition(".")[0] in ("torch", "transformers", "peft", "accelerate")
+    }
 
 
 def test_what_starts_a_command_imports_heavy_things_inside_functions() -> None:
-    quick = ("__init__", "arguments", "flags", "cli", "commands", "exits", "problems", "run", "finetuning", "embedded", "data")
+    quick = (
+        "__init__",
+        "arguments",
+        "flags",
+        "cli",
+        "commands",
+        "exits",
+        "problems",
+        "run",
+        "finetuning",
+        "embedded",
+        "data",
+    )
     at_start = set()
     for path in FILES:
         if path.relative_to(PACKAGE).with_suffix("").parts[0] in quick:
@@ -107,7 +131,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "import hf_transfer.report\n"
         f"print(sorted({{m.partition('.')[0] for m in sys.modules}} & {HEAVY!r}))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -90,7 +90,9 @@ def test_rslora_and_dora_start_from_the_same_scores() -> None:
 def test_given_targets_are_kept_and_wrong_ones_named() -> None:
     wrapped = adapt(make("bert"), LoraConfig(r=2, target_modules=["query", "value"]))
     assert sum("lora_A" in n for n, _ in wrapped.named_parameters()) == 2 * 3
-    with pytest.raises(Problems, match=r"no module of BertForSequenceClassification is called q_proj(?s:.*)query"):
+    with pytest.raises(
+        Problems, match=r"no module of BertForSequenceClassification is called q_proj(?s:.*)query"
+    ):
         adapt(make("bert"), LoraConfig(r=2, target_modules=["query", "q_proj"]))
     assert lora_targets(["query,value", "key"]) == ["query", "value", "key"] and lora_targets(None) is None
 

@@ -18,7 +18,11 @@ from hf_transfer.training import phase_trainer
 # architecture: names that are decayed, names that are not, and those of the latter that stock decays all the same
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "bert": (
-        ("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.weight", "classifier.weight"),
+        (
+            "bert.embeddings.word_embeddings.weight",
+            "bert.encoder.layer.0.output.dense.weight",
+            "classifier.weight",
+        ),
         ("bert.embeddings.LayerNorm.weight", "bert.encoder.layer.0.output.dense.bias", "classifier.bias"),
         ("bert.embeddings.position_embeddings.weight",),
     ),
@@ -49,11 +53,17 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     ),
     "swin": (
         ("swin.encoder.layers.0.downsample.reduction.weight",),
-        ("swin.embeddings.norm.weight", "swin.encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table"),
+        (
+            "swin.embeddings.norm.weight",
+            "swin.encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table",
+        ),
         (),
     ),
     "convnext": (
-        ("convnext.encoder.stages.0.layers.0.dwconv.weight", "convnext.encoder.stages.0.layers.0.pwconv1.weight"),
+        (
+            "convnext.encoder.stages.0.layers.0.dwconv.weight",
+            "convnext.encoder.stages.0.layers.0.pwconv1.weight",
+        ),
         ("convnext.layernorm.weight",),
         ("convnext.encoder.stages.0.layers.0.layer_scale_parameter",),
     ),
@@ -65,7 +75,10 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "resnet": (
         ("resnet.embedder.embedder.convolution.weight", "classifier.1.weight"),
         ("resnet.embedder.embedder.normalization.bias",),
-        ("resnet.embedder.embedder.normalization.weight", "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight"),
+        (
+            "resnet.embedder.embedder.normalization.weight",
+            "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight",
+        ),
     ),
     "timm-vit": (
         ("timm_model.patch_embed.proj.weight", "timm_model.head.weight"),
@@ -101,7 +114,9 @@ def test_layer_decay_is_lr_times_d_to_the_distance_from_the_head() -> None:
     groups = layer_groups(make("bert"))
     phase = Phase("full", full(groups)[0].learns, layer_decay=0.5)
     top = len(groups) - 1  # L + 1
-    assert group_rates(groups, phase, 8e-4) == {g.name: pytest.approx(8e-4 * 0.5 ** (top - i)) for i, g in enumerate(groups)}
+    assert group_rates(groups, phase, 8e-4) == {
+        g.name: pytest.approx(8e-4 * 0.5 ** (top - i)) for i, g in enumerate(groups)
+    }
     assert group_rates(groups, phase, 8e-4)["head"] == 8e-4
 
 
@@ -115,7 +130,9 @@ def test_head_learning_rate_replaces_the_heads_only() -> None:
 
 def test_the_topmost_learning_group_has_the_learning_rate() -> None:
     groups = layer_groups(make("bert"))
-    rates = group_rates(groups, Phase("middle", ("block.1", "block.2"), layer_decay=0.5, learning_rate=4.0), 1e-4)
+    rates = group_rates(
+        groups, Phase("middle", ("block.1", "block.2"), layer_decay=0.5, learning_rate=4.0), 1e-4
+    )
     assert rates == {"block.1": 2.0, "block.2": 4.0}
     assert set(group_rates(groups, partial(groups, "2")[0], 1e-4)) == {"block.2", "block.3", "head"}
 
@@ -131,7 +148,11 @@ def test_optimizer_groups_hold_every_parameter_once_at_its_rate(name: str) -> No
     model = make(name)
     groups = layer_groups(model)
     phase = Phase("full", full(groups)[0].learns, layer_decay=0.8)
-    made, rates, decayed = optimizer_groups(model, groups, phase, 1e-3, 0.1), group_rates(groups, phase, 1e-3), decay_names(model)
+    made, rates, decayed = (
+        optimizer_groups(model, groups, phase, 1e-3, 0.1),
+        group_rates(groups, phase, 1e-3),
+        decay_names(model),
+    )
     names = {id(parameter): n for n, parameter in model.named_parameters()}
     held = [names[id(p)] for group in made for p in group["params"]]
     assert sorted(held) == sorted(names.values())
@@ -139,7 +160,9 @@ def test_optimizer_groups_hold_every_parameter_once_at_its_rate(name: str) -> No
         mine = {names[id(p)] for p in group["params"]}
         assert mine <= set(next(g.parameters for g in groups if g.name == group["name"]))
         assert group["lr"] == rates[group["name"]]
-        assert group["weight_decay"] == (0.1 if mine <= decayed else 0.0) and (mine <= decayed or not mine & decayed)
+        assert group["weight_decay"] == (0.1 if mine <= decayed else 0.0) and (
+            mine <= decayed or not mine & decayed
+        )
     assert len(made) <= 2 * len(groups)
 
 
@@ -149,7 +172,9 @@ class Rates(TrainerCallback):
     def __init__(self) -> None:
         self.seen: list[dict[str, float]] = []
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
         self.seen.append({group["name"]: group["lr"] for group in optimizer.param_groups})
 
 

@@ -25,8 +25,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("lora")
     base = tiny.save_tiny_bert(folder / "base")
     args = {"output_dir": str(folder / "run"), "max_steps": 4, "learning_rate": 1e-2, "report_to": "none"}
-    args |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
-    return finetune("text-classification", base, tiny.rows(60), args=args, peft_config=LoraConfig(r=4), cpu_threads=1)
+    args |= {
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "disable_tqdm": True,
+    }
+    return finetune(
+        "text-classification", base, tiny.rows(60), args=args, peft_config=LoraConfig(r=4), cpu_threads=1
+    )
 
 
 def check(run: Run, folder: Path) -> dict[str, Any]:
@@ -37,7 +44,9 @@ def check(run: Run, folder: Path) -> dict[str, Any]:
     encoded = TEXT_CLASSIFICATION.encode(data.splits["test"], run.processor)
     logits = scores(run.model, encoded, TEXT_CLASSIFICATION.collator(run.processor))
     copied, setup = Run(str(folder), {}), SimpleNamespace(is_peft=False)
-    return check_saved(copied, setup, TEXT_CLASSIFICATION, data, SimpleNamespace(logits={"test": logits}), {"name": ""})  # type: ignore[arg-type]
+    return check_saved(
+        copied, setup, TEXT_CLASSIFICATION, data, SimpleNamespace(logits={"test": logits}), {"name": ""}
+    )  # type: ignore[arg-type]
 
 
 def test_a_run_with_lora_proves_its_root_and_its_adapter(run: Run) -> None:
@@ -57,7 +66,9 @@ def test_a_tampered_weight_is_found_out(run: Run, tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["bert.encoder.layer.1.output.dense.bias"][0] += 0.05
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RuntimeError, match=r"does not give the scores of the trained one(?s:.*)at most 0.0001"):
+    with pytest.raises(
+        RuntimeError, match=r"does not give the scores of the trained one(?s:.*)at most 0.0001"
+    ):
         check(run, folder)
     assert (folder / "predictions.parquet").is_file()  # nothing is deleted
 

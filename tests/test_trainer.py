@@ -65,7 +65,15 @@ def test_a_last_smaller_batch_weighs_by_its_rows(tmp_path: Path) -> None:
 
 
 def test_two_processes_change_nothing(whole: dict[str, Any], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", _free_port()]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        _free_port(),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command += [str(HERE / "two_processes.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -90,7 +98,9 @@ def test_stock_doubles_the_loss_when_it_accumulates(whole: dict[str, Any], tmp_p
     """The fault that is mended; when this fails the mend can go."""
     model = make("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     args = training_arguments(tmp_path, gradient_accumulation_steps=2, max_steps=1)
-    stock = Trainer(model=model, args=args, train_dataset=random_rows("bert", 8), data_collator=default_data_collator)
+    stock = Trainer(
+        model=model, args=args, train_dataset=random_rows("bert", 8), data_collator=default_data_collator
+    )
     stock.train()
     assert stock.state.log_history[0]["loss"] == pytest.approx(2 * whole["loss"][0], rel=0.2)
 
@@ -112,7 +122,10 @@ def test_rows_of_like_length_come_together_in_an_order_of_seed_and_epoch_alone()
     spread = [np.ptp(lengths[first[i : i + 8]]) for i in range(0, 200, 8)]
     assert np.mean(spread) < 10  # of 99
     plain = list(EpochSampler(203, seed=1))
-    assert sorted(plain) == list(range(203)) and np.mean([np.ptp(lengths[plain[i : i + 8]]) for i in range(0, 200, 8)]) > 60
+    assert (
+        sorted(plain) == list(range(203))
+        and np.mean([np.ptp(lengths[plain[i : i + 8]]) for i in range(0, 200, 8)]) > 60
+    )
 
 
 def test_stock_grouping_depends_on_the_global_random_state() -> None:
@@ -127,10 +140,14 @@ def test_every_way_to_a_global_batch_has_the_same_order(tmp_path: Path) -> None:
     orders = []
     for micro, accumulation in ((8, 1), (4, 2), (2, 4)):
         sizes = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": accumulation}
-        setup = make_setup(make("bert"), "bert", tmp_path, n=32, train_sampling_strategy="group_by_length", **sizes)
+        setup = make_setup(
+            make("bert"), "bert", tmp_path, n=32, train_sampling_strategy="group_by_length", **sizes
+        )
         setup.prepared = Prepared(setup.prepared.splits, {"train": LENGTHS})
         orders.append(list(phase_trainer(setup, 1)._get_train_sampler()))
-    assert orders[0] == orders[1] == orders[2] == list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
+    assert (
+        orders[0] == orders[1] == orders[2] == list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
+    )
 
 
 def test_evaluation_sees_the_rows_in_their_order(tmp_path: Path) -> None:
@@ -192,7 +209,13 @@ def test_stock_loads_half_of_the_best_vit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["vit", "bert", "resnet"])
 def test_a_resumed_run_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
     """In the middle of an epoch, with dropout, a schedule, and rows grouped by length."""
-    options = {"max_steps": 6, "lr_scheduler_type": "cosine", "warmup_steps": 2, "learning_rate": 1e-3, "n": 24}
+    options = {
+        "max_steps": 6,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 2,
+        "learning_rate": 1e-3,
+        "n": 24,
+    }
     options |= {"train_sampling_strategy": "group_by_length", "load_best_model_at_end": False}
     if name == "vit":
         options |= {"save_steps": 2, "eval_steps": 2}
@@ -234,7 +257,11 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
     again = phase_trainer(setup, 1)
     again.train(resume_from_checkpoint=str(newest_checkpoint(tmp_path)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-1",
+        "checkpoint-2",
+        "checkpoint-3",
+    ]
 
 
 def test_the_record_inside_a_checkpoint_names_final_folders(tmp_path: Path) -> None:
@@ -247,7 +274,9 @@ def test_the_record_inside_a_checkpoint_names_final_folders(tmp_path: Path) -> N
     for name in kept:
         said = json.loads((tmp_path / name / "trainer_state.json").read_text())["best_model_checkpoint"]
         assert ".partial" not in said
-    assert json.loads((tmp_path / best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(tmp_path / best)
+    assert json.loads((tmp_path / best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(
+        tmp_path / best
+    )
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
@@ -256,7 +285,9 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
     whole = tmp_path / "checkpoint-1"
     assert complete(whole)
     state_file = (whole / "trainer_state.json").read_text()
-    for number, missing in enumerate(["optimizer.pt", "scheduler.pt", "model.safetensors", "rng_state.pth"], 2):
+    for number, missing in enumerate(
+        ["optimizer.pt", "scheduler.pt", "model.safetensors", "rng_state.pth"], 2
+    ):
         torn = tmp_path / f"checkpoint-{number}"
         shutil.copytree(whole, torn)
         (torn / missing).unlink()

@@ -48,7 +48,9 @@ def two_phases(folder: Path, seed: int = 0, peft: bool = False, **arguments: Any
         model = adapt(model, LoraConfig(r=2, lora_dropout=0.1))
     phases = [Phase("upper", GROUPS[3:]), Phase("full", GROUPS)] if peft else TWO
     setup = make_setup(model, "bert", folder, phases, **(SAVING | arguments))
-    setup.prepared = Prepared(setup.prepared.splits, {"train": [i % 7 for i in range(16)], "validation": [4] * 8})
+    setup.prepared = Prepared(
+        setup.prepared.splits, {"train": [i % 7 for i in range(16)], "validation": [4] * 8}
+    )
     return setup
 
 
@@ -68,11 +70,15 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def without_times(entry: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in entry.items() if "seconds" not in k and "runtime" not in k and "per_second" not in k}
+    return {
+        k: v for k, v in entry.items() if "seconds" not in k and "runtime" not in k and "per_second" not in k
+    }
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor], list[dict[str, Any]]]:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, torch.Tensor], list[dict[str, Any]]]:
     """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     setup = two_phases(folder)
@@ -84,7 +90,12 @@ def test_the_ledger_of_two_phases(whole: tuple[Path, Any, list[dict[str, Any]]])
     folder, _, ledger = whole
     assert read_json(folder / PHASES) == ledger
     head, full = ledger
-    assert (head["name"], head["steps"], full["name"], full["steps"]) == ("head", 3, "full", 6)  # shares 1 and 2
+    assert (head["name"], head["steps"], full["name"], full["steps"]) == (
+        "head",
+        3,
+        "full",
+        6,
+    )  # shares 1 and 2
     assert (head["learning_rate"], full["learning_rate"]) == (1e-2, 1e-3)
     assert (head["warmup_steps"], full["warmup_steps"]) == (2, 3)  # each phase warms up
     assert head["optimizer"] == "adamw_torch" and head["schedule"] == "linear"
@@ -108,7 +119,9 @@ def test_the_history_of_two_phases(whole: tuple[Path, Any, Any]) -> None:
         *((2, step) for step in (1, 2, 3, 4, 5, 6)),
     ]
     evaluations = [row for row in history if "eval_loss" in row]
-    assert {row["phase"] for row in evaluations} == {1, 2} and all("eval_accuracy" in row for row in evaluations)
+    assert {row["phase"] for row in evaluations} == {1, 2} and all(
+        "eval_accuracy" in row for row in evaluations
+    )
     assert all({"epoch", "learning_rate", "grad_norm"} <= row.keys() for row in history if "loss" in row)
 
 
@@ -139,7 +152,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     again = two_phases(tmp_path, seed=5)  # other random weights, which must all be replaced
     ledger = train(again, resume=True)
     assert not changed(whole[1], state(again.model))
-    assert [row for row in map(without_times, lines(tmp_path))] == [row for row in map(without_times, lines(whole[0]))]
+    assert list(map(without_times, lines(tmp_path))) == list(map(without_times, lines(whole[0])))
     assert [entry["steps"] for entry in ledger] == [3, 6] and ledger[0]["best"] == whole[2][0]["best"]
     # The rows seen by what went on, not by the whole phase: its seconds are those of this part too.
     assert ledger[1]["samples"] == (8 if step == 5 else 24)

@@ -55,7 +55,9 @@ def two_phases(folder: Path) -> list[list[float]]:
     for phase in strategy:
         setup.phases = [phase]
         train(setup)
-        mine = torch.tensor([sum(float(p.double().abs().sum()) for p in model.parameters())], dtype=torch.float64)
+        mine = torch.tensor(
+            [sum(float(p.double().abs().sum()) for p in model.parameters())], dtype=torch.float64
+        )
         both = [torch.zeros_like(mine), torch.zeros_like(mine)]
         torch.distributed.all_gather(both, mine)
         sums.append([float(value) for value in both])

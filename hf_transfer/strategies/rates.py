@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Tables and tokens that say where or what kind a position is: decay would pull them to a meaningless origin.
-_PLACES = re.compile(r"(pos_embed|position|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)")
+_PLACES = re.compile(
+    r"(pos_embed|position|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)"
+)
 
 
 def optimizer_groups(
@@ -31,7 +33,9 @@ def optimizer_groups(
     for group in groups:
         for decays in (True, False):
             names = [
-                name for name in group.parameters if parameters[name].requires_grad and (name in decayed) == decays
+                name
+                for name in group.parameters
+                if parameters[name].requires_grad and (name in decayed) == decays
             ]
             if names:
                 found.append(

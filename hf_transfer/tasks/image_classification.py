@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.data.keys import input_keys
 from hf_transfer.data.pixels import PixelCache, PixelRows, deep, encoded, pixel_bytes, upright
 from hf_transfer.hardware import free_memory
 from hf_transfer.problems import Problem, Problems
@@ -53,14 +54,14 @@ def tensorflow_rates(model: nn.Module) -> list[str]:
     """Mend rates that were carried over from TensorFlow the wrong way round, and say so.
 
     TensorFlow's `keep_prob` and `decay` are one minus PyTorch's dropout probability and batch norm momentum. Taken as
-    they stood (transformers' MobileNetV1 and V2), dropout 0.999 lets nothing through to a new head, and with momentum
-    0.9997 the running statistics are those of the last batch alone.
+    they stood (transformers' MobileNetV1 and V2: dropout 0.999 and 0.8, momentum 0.9997 and 0.997), hardly anything
+    gets through to a new head, and the running statistics are those of the last batch alone.
     """
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
     notes = []
-    dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.p > 0.9]
+    dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.p >= 0.75]
     norms = [
         m
         for m in model.modules()
@@ -74,11 +75,11 @@ def tensorflow_rates(model: nn.Module) -> list[str]:
             f"The checkpoint's dropout of {was:g} is a rate of keeping, carried over as it stood: {1 - was:.3g} is used."
         )
     if norms:
-        was = norms[0].momentum
+        momentum = norms[0].momentum
         for norm in norms:
             norm.momentum = 0.1
         notes.append(
-            f"Batch norm momentum {was:g} would keep the statistics of the last batch alone: PyTorch's 0.1 is used."
+            f"Batch norm momentum {momentum:g} would keep the statistics of the last batch alone: PyTorch's 0.1 is used."
         )
     return notes
 
@@ -111,7 +112,19 @@ def prepare(data: Data, processor: Any, model: Any, max_length: int | None = Non
 
 
 def encode(rows: Dataset, processor: Any, max_length: int | None = None) -> PixelRows:
-    """Model inputs for rows with `image`."""
+    """Model inputs for rows with `image`.
+
+    Raises:
+        Problems: images that are missing or cannot be read, all of them.
+    """
+    keys, problems = input_keys(rows, "images")
+    missing = [str(i) for i, key in enumerate(keys) if key == b""] if not problems else []
+    if missing:
+        problems = [
+            Problem("images", f"there is none in row {', '.join(missing[:10])}", "leave these rows out")
+        ]
+    if problems:
+        raise Problems(*problems)
     return PixelRows(rows, processor)
 
 

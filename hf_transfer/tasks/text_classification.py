@@ -122,7 +122,7 @@ def _tokenize(rows: Dataset, tokenizer: Any, max_length: int | None) -> dict[str
     encoded = tokenizer(
         rows["text"][:], *pairs, truncation=max_length is not None, max_length=max_length, verbose=False
     )
-    return {name: values for name, values in encoded.items()}
+    return dict(encoded.items())
 
 
 def _shortened(
