@@ -20,7 +20,12 @@ from hf_transfer import TEXT_CLASSIFICATION, examples, finetune, load, minilm
 def ours(data, options: dict) -> float:
     with tempfile.TemporaryDirectory() as folder:
         args = {**options, "output_dir": f"{folder}/run", "num_train_epochs": 1, "save_strategy": "no"}
-        args |= {"eval_strategy": "no", "load_best_model_at_end": False, "do_eval": False, "do_predict": False}
+        args |= {
+            "eval_strategy": "no",
+            "load_best_model_at_end": False,
+            "do_eval": False,
+            "do_predict": False,
+        }
         run = finetune(TEXT_CLASSIFICATION, minilm(), data, args=args, skip_reload_check=True)
         return run.metrics["train_runtime"]
 
@@ -59,7 +64,10 @@ def main() -> None:
     for number in range(asked.rounds):
         a, b = ours(data, options), stock(data, options)
         ratios.append(b / a)
-        print(f"round {number + 1}: ours {rows / a:.0f} rows/s, stock {rows / b:.0f} rows/s, ratio {b / a:.2f}", flush=True)
+        print(
+            f"round {number + 1}: ours {rows / a:.0f} rows/s, stock {rows / b:.0f} rows/s, ratio {b / a:.2f}",
+            flush=True,
+        )
     print(f"median ratio {statistics.median(ratios):.2f} over {asked.rounds} rounds of {rows} rows")
 
 

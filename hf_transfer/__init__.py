@@ -9,17 +9,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_transfer.anatomy import LayerGroup as LayerGroup, layer_groups as layer_groups
-    from hf_transfer.arguments import Arguments as Arguments, parse as parse
-    from hf_transfer.exits import command as command
+    from hf_transfer.anatomy import LayerGroup as LayerGroup
+    from hf_transfer.anatomy import layer_groups as layer_groups
+    from hf_transfer.arguments import Arguments as Arguments
+    from hf_transfer.arguments import parse as parse
     from hf_transfer.checkpoints import checkpoint as checkpoint
-    from hf_transfer.data import Data as Data, examples as examples, load as load
-    from hf_transfer.finetuning import default_arguments as default_arguments, finetune as finetune
+    from hf_transfer.data import Data as Data
+    from hf_transfer.data import examples as examples
+    from hf_transfer.data import load as load
     from hf_transfer.embedded import minilm as minilm
-    from hf_transfer.problems import Problem as Problem, Problems as Problems
+    from hf_transfer.exits import command as command
+    from hf_transfer.finetuning import default_arguments as default_arguments
+    from hf_transfer.finetuning import finetune as finetune
+    from hf_transfer.problems import Problem as Problem
+    from hf_transfer.problems import Problems as Problems
     from hf_transfer.run import Run as Run
     from hf_transfer.strategies.phases import Phase as Phase
-    from hf_transfer.tasks import IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION as TEXT_CLASSIFICATION
+    from hf_transfer.tasks import (
+        IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION,
+    )
+    from hf_transfer.tasks import (
+        TEXT_CLASSIFICATION as TEXT_CLASSIFICATION,
+    )
 
 _HOME = {
     "Arguments": "arguments",

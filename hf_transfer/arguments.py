@@ -138,7 +138,9 @@ class Arguments:
             what = "is no field of the installed TrainingArguments"
             raise Problems(*(Problem(name, what + nearest(name[9:-5], list(known))) for name in wrong))
         asked = {name: item.value for name, item in self.given.items()}
-        values = STAGES | on_cpu() | defaults | {name: value for name, value in asked.items() if name in known}
+        values = (
+            STAGES | on_cpu() | defaults | {name: value for name, value in asked.items() if name in known}
+        )
         notes = settle(values, asked, known)
         if values.get("output_dir") is None:
             resume = values.get("resume_from_checkpoint") is True

@@ -70,13 +70,17 @@ def assess(
         measured = compute(data.problem_type, logits, labels, extra=extra, **options)
         keys = [key for key in measured if key in _with_interval(data.problem_type)]
         spans = intervals(data.problem_type, logits, labels, keys, **options)
-        constant = {} if train_labels is None else baseline(data.problem_type, train_labels, labels, num_labels=size)
+        constant = (
+            {} if train_labels is None else baseline(data.problem_type, train_labels, labels, num_labels=size)
+        )
         found.results |= _named(PREFIX[split], measured, spans, constant)
         found.results[f"{PREFIX[split]}_loss"] = loss(data.problem_type, logits, labels)
         found.results[f"{PREFIX[split]}_samples"] = len(labels)
     if splits:
         shown = "test" if "test" in splits else splits[-1]
-        found.predictions = prediction_table(data.splits[shown], shown, found.logits[shown], data, found.thresholds)
+        found.predictions = prediction_table(
+            data.splits[shown], shown, found.logits[shown], data, found.thresholds
+        )
     return found
 
 
@@ -109,7 +113,9 @@ def loss(problem_type: str, logits: np.ndarray, labels: np.ndarray) -> float:
     return float(functional.cross_entropy(scores_, truth))
 
 
-def _shared_scores(model: Any, inputs: Any, collator: Any, batch_size: int, world: tuple[int, int]) -> np.ndarray:
+def _shared_scores(
+    model: Any, inputs: Any, collator: Any, batch_size: int, world: tuple[int, int]
+) -> np.ndarray:
     rank, processes = world
     if processes == 1:
         return scores(model, inputs, collator, batch_size)

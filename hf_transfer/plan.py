@@ -96,7 +96,9 @@ def _bundled(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return bundles
 
 
-def print_results(results: dict[str, float], headline: str, folder: str, next_commands: dict[str, str]) -> None:
+def print_results(
+    results: dict[str, float], headline: str, folder: str, next_commands: dict[str, str]
+) -> None:
     """Metrics by split with interval and baseline, where things lie, what to do next."""
     out = console()
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
@@ -119,7 +121,9 @@ def print_results(results: dict[str, float], headline: str, folder: str, next_co
                 f"{baseline:.4f}" if baseline is not None else "",
             )
         out.print(table)
-    out.print(f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html")
+    out.print(
+        f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html"
+    )
     if next_commands:
         out.print("Next:")
         width = max(len(name) for name in next_commands)

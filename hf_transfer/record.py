@@ -26,7 +26,13 @@ LICENSES = {HUB_ID: "apache-2.0"}
 
 
 def make_plan(
-    setup: Setup, task: Task, data: Data, base: dict[str, Any], recipe: str | None, strategy: Any, notes: Sequence[str]
+    setup: Setup,
+    task: Task,
+    data: Data,
+    base: dict[str, Any],
+    recipe: str | None,
+    strategy: Any,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """The plan as plain data: a title, facts, a table per phase, notes and warnings."""
     from hf_transfer.strategies.freezing import freeze
@@ -50,9 +56,14 @@ def make_plan(
         "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
         "labels": _shortened(data.labels) or "a number",
-        "strategy": (strategy if isinstance(strategy, str) else "own phases") + (" with PEFT" if setup.is_peft else ""),
+        "strategy": (strategy if isinstance(strategy, str) else "own phases")
+        + (" with PEFT" if setup.is_peft else ""),
         "batch": f"{batch} rows a step"
-        + (f" = {args.per_device_train_batch_size} x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes" if batch != args.per_device_train_batch_size else ""),
+        + (
+            f" = {args.per_device_train_batch_size} x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes"
+            if batch != args.per_device_train_batch_size
+            else ""
+        ),
         "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
         "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
         + ("bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"),
@@ -76,7 +87,11 @@ def _seconds(setup: Setup) -> float:
     import torch
 
     rows = setup.prepared.splits["train"]
-    order = np.argsort(setup.prepared.lengths["train"]) if "train" in setup.prepared.lengths else np.arange(len(rows))
+    order = (
+        np.argsort(setup.prepared.lengths["train"])
+        if "train" in setup.prepared.lengths
+        else np.arange(len(rows))
+    )
     size = min(setup.args.per_device_train_batch_size, len(rows))
     middle = max(0, len(rows) // 2 - size // 2)
     picked = order[middle : middle + size].tolist()
@@ -131,7 +146,9 @@ def write_record(
         "versions": hardware.versions(),
         "hardware": hardware.describe(args.device, args.world_size),
         "world_size": args.world_size,
-        "global_batch_size": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "global_batch_size": args.per_device_train_batch_size
+        * args.gradient_accumulation_steps
+        * args.world_size,
         "global_step": sum(phase["steps"] for phase in ledger),
         "seconds": {"train": sum(phase["seconds"] for phase in ledger)},
         "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
@@ -154,7 +171,9 @@ def changed_arguments(args: Any) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
     private = ("output_dir", "hub_token", "logging_dir", "resume_from_checkpoint", "run_name")
     shown = {k: v for k, v in args.to_dict().items() if k in defaults and k not in private}
-    return {k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) and v != defaults[k]}
+    return {
+        k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) and v != defaults[k]
+    }
 
 
 def _peft(setup: Setup, peft_config: Any) -> dict[str, Any] | None:
@@ -175,7 +194,9 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     found = {"predict": f"hft predict {folder} {example}"}
     if recipe:
         script = f"accelerate launch recipes/{recipe}.py"
-        images = " --dataset_name folder_of_images" if "image" in task.inputs else ""  # none come with the package
+        images = (
+            " --dataset_name folder_of_images" if "image" in task.inputs else ""
+        )  # none come with the package
         found |= {
             "your own data": f"{script}{images or ' --dataset_name reviews.csv'}",
             "another model": f"{script}{images} --model_name_or_path <Hub id or folder>",

@@ -57,7 +57,7 @@ def check_saved(
     """
     from hf_transfer.predict import scores
 
-    split = next((s for s in ("test", "validation", *data.splits) if s in data.splits))
+    split = next(s for s in ("test", "validation", *data.splits) if s in data.splits)
     rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
     if split in found.logits:
         trained = found.logits[split][: len(rows)]

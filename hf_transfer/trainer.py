@@ -50,7 +50,9 @@ class PhaseTrainer(Trainer):
         super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
         self.phase, self.groups, self.lengths = phase, groups, lengths
         self.objective: Objective = objective
-        self.model_accepts_loss_kwargs = True  # makes the stock loop count `num_items_in_batch`; see compute_loss
+        self.model_accepts_loss_kwargs = (
+            True  # makes the stock loop count `num_items_in_batch`; see compute_loss
+        )
         self._still: list[nn.Module] = []
         self._staging: str | None = None
 
@@ -93,12 +95,16 @@ class PhaseTrainer(Trainer):
             groups = optimizer_groups(
                 target, self.groups, self.phase, self.args.learning_rate, self.args.weight_decay
             )
-            chosen, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, target)
+            chosen, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
+                self.args, target
+            )
             self.optimizer = chosen(groups, **options)
             held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
             learning = {id(p) for p in target.parameters() if p.requires_grad}
             if held != learning:
-                raise RuntimeError("the optimizer does not hold exactly what learns: a layer group is incomplete")
+                raise RuntimeError(
+                    "the optimizer does not hold exactly what learns: a layer group is incomplete"
+                )
         return self.optimizer
 
     def _get_learning_rate(self) -> float:
@@ -189,7 +195,9 @@ def load_weights(model: Any, folder: str | Path) -> None:
             str(folder), config=model.config, dtype=model.dtype, output_loading_info=True
         )
     if info["missing_keys"] or info["mismatched_keys"]:
-        raise RuntimeError(f"{folder} does not fit the model: {info['missing_keys'] or info['mismatched_keys']}")
+        raise RuntimeError(
+            f"{folder} does not fit the model: {info['missing_keys'] or info['mismatched_keys']}"
+        )
     model.load_state_dict(fresh.state_dict())
 
 
@@ -224,7 +232,11 @@ def complete(checkpoint: Path) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text())
     except (OSError, ValueError):
         return False
-    weights = [*checkpoint.glob("*.safetensors"), *checkpoint.glob("pytorch_model_fsdp*"), *checkpoint.glob("global_step*")]
+    weights = [
+        *checkpoint.glob("*.safetensors"),
+        *checkpoint.glob("pytorch_model_fsdp*"),
+        *checkpoint.glob("global_step*"),
+    ]
     named = all((checkpoint / name).is_file() for name in ("optimizer.pt", "scheduler.pt"))
     sharded = any(checkpoint.glob("optimizer_*")) or any(checkpoint.glob("global_step*"))
     return bool(weights) and (named or sharded) and any(checkpoint.glob("rng_state*.pth"))

@@ -77,7 +77,9 @@ def what_is_safe(setup: Setup) -> str:
     done = len(read_json(setup.folder / PHASES)) if (setup.folder / PHASES).is_file() else 0
     if newest is None and not done:
         return "No checkpoint had been saved yet: run the same command again with --overwrite_output_dir."
-    saved = f"Safe on disk: {newest}" if newest else f"Safe on disk: {done} finished phase(s) in {setup.folder}"
+    saved = (
+        f"Safe on disk: {newest}" if newest else f"Safe on disk: {done} finished phase(s) in {setup.folder}"
+    )
     again = f"--output_dir {setup.folder} --resume_from_checkpoint true"
     return f"{saved}\nGo on with the same command and {again}"
 
@@ -128,7 +130,9 @@ def phase_arguments(setup: Setup, number: int) -> Any:
     args.output_dir = str(phase_folder(setup, number))
     args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
     if phase.learning_rate is not None:
-        args.learning_rate = phase.learning_rate  # that of the topmost learning group; the others' follow from it
+        args.learning_rate = (
+            phase.learning_rate
+        )  # that of the topmost learning group; the others' follow from it
     args.push_to_hub = False
     for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
         setattr(args, name, None)
@@ -255,14 +259,22 @@ def _best(trainer: PhaseTrainer) -> dict[str, Any] | None:
     state = trainer.state
     if state.best_metric is None:
         return None
-    return {"metric": trainer.args.metric_for_best_model, "value": state.best_metric, "step": state.best_global_step}
+    return {
+        "metric": trainer.args.metric_for_best_model,
+        "value": state.best_metric,
+        "step": state.best_global_step,
+    }
 
 
 def _write_history(path: Path, number: int, log: list[dict[str, Any]]) -> None:
     """Put a phase's log behind those of the phases before it (its own, from an interrupted try, is replaced)."""
     import json
 
-    kept = [line for line in path.read_text().splitlines() if json.loads(line)["phase"] < number] if path.is_file() else []
+    kept = (
+        [line for line in path.read_text().splitlines() if json.loads(line)["phase"] < number]
+        if path.is_file()
+        else []
+    )
     own = [json.dumps({"phase": number, **row}) for row in log if "train_runtime" not in row]
     write_text(path, "".join(line + "\n" for line in [*kept, *own]))
 
@@ -283,7 +295,10 @@ class Progress(ProgressCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Show loss and the metric that chooses the best model on the bar."""
-        wanted = {"loss": "loss", args.metric_for_best_model or "": (args.metric_for_best_model or "").removeprefix("eval_")}
+        wanted = {
+            "loss": "loss",
+            args.metric_for_best_model or "": (args.metric_for_best_model or "").removeprefix("eval_"),
+        }
         for key, shown in wanted.items():
             if key and key in (logs or {}):
                 self.shown[shown] = f"{float(logs[key]):.3f}"

@@ -39,7 +39,10 @@ def main(argv=None):
 
     # 1. The data: your file, folder or Hub id, or the sentences that come with the package.
     data = load(
-        TEXT_CLASSIFICATION, arguments.dataset_name, default=examples("everyday_sentiment"), **arguments.data()
+        TEXT_CLASSIFICATION,
+        arguments.dataset_name,
+        default=examples("everyday_sentiment"),
+        **arguments.data(),
     )
 
     # 2. How to train: what you give as a flag wins over what stands here.

