@@ -75,7 +75,9 @@ class Arguments:
     strategy: str = flag(
         "Transfer", "full", "What learns, and when: full, feature-extraction, partial:N, ..."
     )
-    layer_decay: float | None = flag("Transfer", None, "Each layer below learns this much slower, as 0.9.", 0)
+    layer_decay: float | None = flag(
+        "Transfer", None, "Each layer below learns this much slower, as 0.9.", 0, 1
+    )
     head_learning_rate: float | None = flag("Transfer", None, "Learning rate of the head only.", 0)
     early_stopping_patience: int | None = flag(
         "Transfer", None, "Stop after so many evaluations no better.", 1
@@ -84,7 +86,7 @@ class Arguments:
     peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
     lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)
-    lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0)
+    lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0, 1)
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={"group": "PEFT", "help": "Names of the modules to adapt; found from the model."},

@@ -84,6 +84,10 @@ def unreadable(error: Exception) -> Problems | None:
     if missing:
         what = f"{name} needs {missing[1].lower()}, which is not installed"
         return Problems(Problem(WHERE, what, 'pip install "hf-transfer-learning[images]"'))
+    other = re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", reason)
+    if other:
+        what = f"{name} holds a model of another kind ({other[1]}), which has no form for this task"
+        return Problems(Problem(WHERE, what, "choose a checkpoint for this kind of data"))
     mend = "give a folder that save_pretrained wrote (config.json, safetensors, the tokenizer's or processor's files)"
     if not Path(str(name)).exists():
         mend = "check the spelling; a private or gated model needs `hf auth login` (or HF_TOKEN) and its terms accepted"

@@ -72,6 +72,12 @@ def _from_training_arguments(error: Exception) -> Problems | None:
     """Arguments that `TrainingArguments` itself refuses (bf16 without a GPU for it): not a bug."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [(os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) for frame in frames]
+    if ("integration_utils.py", "get_reporting_integration_callbacks") in names or (
+        isinstance(error, RuntimeError) and names[-1] == ("integration_utils.py", "__init__")
+    ):
+        return Problems(
+            Problem("--report_to", " ".join(str(error).split()), "install it, or leave the flag out")
+        )
     if (
         not isinstance(error, ValueError | TypeError | ImportError)
         or ("training_args.py", "__post_init__") not in names

@@ -9,12 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.checkpoints import checkpoint, load_pretrained
+from hf_transfer.flags.yields import contradictions, settle
 from hf_transfer.hardware import check_world, on_cpu, use_threads
+from hf_transfer.limits import check_arguments, check_optimizer, choose_best
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, check_folder, claim, write_json
+from hf_transfer.run import (
+    MARKER,
+    PREDICTIONS,
+    RESULTS,
+    Run,
+    check_folder,
+    check_resumed,
+    claim,
+    files_before,
+    write_json,
+)
 from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.lora import adapter_notes
 from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
+from hf_transfer.training_fields import training_fields
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -88,7 +101,7 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.record import make_plan, next_commands
     from hf_transfer.tasks import find
-    from hf_transfer.training import train
+    from hf_transfer.training import start_of, train, what_is_safe
 
     task = find(task) if isinstance(task, str) else task
     seed = (
@@ -100,14 +113,16 @@ def finetune(
     )
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
     data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
-    args = _arguments(args, task, strategy, peft_config, seed, len(data.splits.get("train", ())))
+    args, gave_way = _arguments(args, task, strategy, peft_config, seed, len(data.splits.get("train", ())))
     check_world(args.world_size)
+    check_arguments(args, data.problem_type)
+    choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     use_threads(cpu_threads)
     resume, start = _resume(args)
     check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
     model, processor = _loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
-    notes = [*notes, *task.fit(processor, model)]
+    notes = [*notes, *gave_way, *_in_fp32(model), *task.fit(processor, model)]
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     model = _adapted(model, peft_config, args.seed)
@@ -117,35 +132,63 @@ def finetune(
     )
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
+    begun = {
+        "fingerprint": data.source["fingerprint"],
+        "seed": args.seed,
+        "strategy": " + ".join(phase.name for phase in setup.phases),
+        "peft": setup.is_peft,
+    }
+    if resume:
+        check_resumed(Path(args.output_dir), begun)
+        notes.append(start_of(setup, start))
     check_disk(Path(args.output_dir), model, args)
+    check_optimizer(args, model)
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
+    _wait(args)  # a process that is late must find the folder as it was, and not the run that begins here
     if args.process_index == 0:
         show.print_plan(plan)
-        before = claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
-        started = {"fingerprint": data.source["fingerprint"], "seed": args.seed, "before": before}
-        write_json(Path(args.output_dir) / MARKER, started)
+        before = files_before(Path(args.output_dir)) if resume else None
+        found_there = claim(Path(args.output_dir), overwrite=overwrite_output_dir and not resume)
+        write_json(
+            Path(args.output_dir) / MARKER, begun | {"before": found_there if before is None else before}
+        )
     ledger = train(setup, resume, start) if args.do_train else []
     splits = [
         s for s, on in (("validation", args.do_eval), ("test", args.do_predict)) if on and s in data.splits
     ]
-    found = assess(
-        model.to(args.device),
-        data,
-        prepared,
-        setup.collator,
-        splits,
-        batch_size=args.per_device_eval_batch_size,
-        extra=tuple(metrics or ()),
-        world=(args.process_index, args.world_size),
-    )
-    run = Run(args.output_dir, _train_results(ledger) | found.results)
-    if args.process_index == 0:
-        _finish(
-            run, setup, task, data, found, ledger, plan, base, base_model_id, peft_config, skip_reload_check
+    try:
+        found = assess(
+            model.to(args.device),
+            data,
+            prepared,
+            setup.collator,
+            splits,
+            batch_size=args.per_device_eval_batch_size,
+            extra=tuple(metrics or ()),
+            world=(args.process_index, args.world_size),
         )
-        show.print_results(
-            run.metrics, headline(data.problem_type), run.output_dir, next_commands(recipe, run, task)
-        )
+        run = Run(args.output_dir, _train_results(ledger) | found.results)
+        if args.process_index == 0:
+            _finish(
+                run,
+                setup,
+                task,
+                data,
+                found,
+                ledger,
+                plan,
+                base,
+                base_model_id,
+                peft_config,
+                skip_reload_check,
+            )
+            show.print_results(
+                run.metrics, headline(data.problem_type), run.output_dir, next_commands(recipe, run, task)
+            )
+    except BaseException as error:
+        if ledger:
+            error.safe = what_is_safe(setup)  # type: ignore[attr-defined]  # said last, by exits.command
+        raise
     _wait(args)
     return run
 
@@ -203,17 +246,28 @@ def check_disk(folder: Path, model: Any, args: Any) -> None:
 # The arrows of the way, in their order.
 
 
-def _arguments(args: Any, task: Task, strategy: Any, peft_config: Any, seed: int | None, rows: int) -> Any:
-    """TrainingArguments from an object, a dict or nothing; best model by the task's metric unless said otherwise."""
+def _arguments(
+    args: Any, task: Task, strategy: Any, peft_config: Any, seed: int | None, rows: int
+) -> tuple[Any, list[str]]:
+    """TrainingArguments from an object, a dict or nothing, and a sentence for each default that gave way."""
     from transformers import TrainingArguments
 
+    notes: list[str] = []
     if args is None or isinstance(args, dict):
+        asked = dict(args or {})
+        if against := contradictions(asked):
+            raise Problems(*against)
         stages = {"do_train": True, "do_eval": True, "do_predict": True}
         given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
         defaults = default_arguments(strategy, peft_config is not None, rows)
         if "text" not in task.inputs:
             del defaults["train_sampling_strategy"]  # images are of one size
-        args = TrainingArguments(**{**given, **defaults, **(args or {})})
+        values = {**given, **defaults, **asked}
+        notes = settle(values, asked, training_fields())
+        args = TrainingArguments(**values)
+    elif not args.do_train and not args.do_predict and args.do_eval == (args.eval_strategy != "no"):
+        # As transformers leaves them where nobody named a stage: there they are for scripts, and Trainer reads none.
+        args.do_train = args.do_eval = args.do_predict = True
     if args.hub_token:
         raise Problems(
             Problem(
@@ -224,7 +278,7 @@ def _arguments(args: Any, task: Task, strategy: Any, peft_config: Any, seed: int
         )
     if seed is not None:
         args.seed = seed
-    return args
+    return args, notes
 
 
 def free_folder(name: str) -> str:
@@ -241,6 +295,11 @@ def _resume(args: Any) -> tuple[bool, Path | None]:
     asked = args.resume_from_checkpoint
     if asked in (None, False, "false", "False", ""):
         return False, None
+    if not args.do_train:  # the model of the run would be replaced by one that has learned nothing
+        mend = "to measure a run again, give its folder as --model_name_or_path and another --output_dir"
+        raise Problems(
+            Problem("--resume_from_checkpoint", "there is nothing to go on with under --do_train false", mend)
+        )
     if asked in (True, "true", "True"):
         return True, None
     path = Path(asked)
@@ -248,6 +307,11 @@ def _resume(args: Any) -> tuple[bool, Path | None]:
         raise Problems(
             Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest")
         )
+    from hf_transfer.trainer import complete
+
+    if not complete(path):
+        what = f"{asked} is no whole checkpoint: its state, optimizer or weights are missing"
+        raise Problems(Problem("--resume_from_checkpoint", what, "give true for the newest whole one"))
     return True, path
 
 
@@ -279,6 +343,17 @@ def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tu
         model.config.label_names = list(data.id2label.values())
     model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
     return model, processor
+
+
+def _in_fp32(model: Any) -> list[str]:
+    """Widen a model that was loaded in half precision: training and saving are in fp32 (`bf16=True` speeds it up)."""
+    import torch
+
+    half = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if not half or getattr(model, "is_quantized", False):
+        return []
+    model.float()
+    return [f"The model came in {str(half.pop()).removeprefix('torch.')}; it is trained and saved in fp32."]
 
 
 def new_parameters(model: Any) -> list[str]:
@@ -314,7 +389,7 @@ def _setup(
 ) -> Setup:
     from dataclasses import replace
 
-    from hf_transfer.evaluation.classification import compute, headline
+    from hf_transfer.evaluation.classification import compute
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
@@ -330,10 +405,6 @@ def _setup(
     ]
     for phase in planned:
         check_peft(groups, phase.learns, hasattr(model, "peft_config"))
-    best = args.metric_for_best_model
-    if args.load_best_model_at_end and best in (None, "loss"):
-        args.metric_for_best_model = f"eval_{headline(data.problem_type)}"
-        args.greater_is_better = True
     size = max(1, len(data.labels))
     return Setup(
         model=model,
@@ -394,14 +465,15 @@ def _finish(
     """Save the model, prove it, write the record, the report and the card."""
     from hf_transfer.record import write_record
     from hf_transfer.report import write_card, write_report
-    from hf_transfer.saving import check_saved, save
+    from hf_transfer.saving import check_saved, reference, save
 
     folder = Path(run.output_dir)
+    trained = None if skip_reload_check else reference(setup, data, found)
     run._model, run._processor = save(setup, folder, found.thresholds, base), setup.processor
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
         found.predictions.to_parquet(folder / PREDICTIONS)
-    proof = None if skip_reload_check else check_saved(run, setup, task, data, found, base)
+    proof = None if trained is None else check_saved(run, setup, task, data, trained, base)
     write_record(setup, task, data, found, ledger, plan, base, base_model_id, peft_config, proof)
     write_report(folder)
     write_card(folder)

@@ -15,7 +15,7 @@ def console() -> Console:
     return wide if wide.is_terminal else Console(highlight=False, width=120)
 
 
-def step_seconds(model: Any, batch: dict[str, Any]) -> float:
+def step_seconds(model: Any, batch: dict[str, Any], objective: Any = None) -> float:
     """Seconds of one forward and backward pass, the second of two; the model is left as it was.
 
     In eval mode, so that neither random numbers nor running statistics move.
@@ -28,7 +28,7 @@ def step_seconds(model: Any, batch: dict[str, Any]) -> float:
     model.eval()
     for _ in range(2):
         started = time.perf_counter()
-        loss = model(**inputs)["loss"]
+        loss = objective(model, dict(inputs))[0] if objective else model(**inputs)["loss"]
         loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

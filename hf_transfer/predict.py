@@ -68,7 +68,9 @@ def scores(
     )
     order = by_length(sizes)
     found: list[np.ndarray] = []
-    with torch.inference_mode():
+    with (
+        torch.no_grad()
+    ):  # not inference_mode: some models keep a tensor of it and cannot be trained any more
         # disable=None: a bar on terminals only
         for start in tqdm(range(0, len(order), batch_size), "predicting", disable=None if progress else True):
             rows = batches[order[start : start + batch_size].tolist()]

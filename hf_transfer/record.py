@@ -67,7 +67,9 @@ def make_plan(
         "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
         "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
         + ("bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"),
-        "expected": f"about {duration(seconds * 1.15 + 5)} of training" if entries else "no training",
+        "expected": (f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known")
+        if entries
+        else "no training",
         "folder": args.output_dir,
     }
     facts |= setup.prepared.plan
@@ -96,8 +98,15 @@ def _seconds(setup: Setup) -> float:
     middle = max(0, len(rows) // 2 - size // 2)
     picked = order[middle : middle + size].tolist()
     batch = setup.collator([rows[i] for i in picked])
-    with torch.autocast(setup.args.device.type, dtype=torch.bfloat16, enabled=setup.args.bf16):
-        return step_seconds(setup.model.to(setup.args.device), dict(batch))
+    try:
+        with torch.autocast(setup.args.device.type, dtype=torch.bfloat16, enabled=setup.args.bf16):
+            return step_seconds(setup.model.to(setup.args.device), dict(batch), setup.objective)
+    except (
+        torch.OutOfMemoryError
+    ):  # checkpointing of activations, which training may use, is off in eval mode
+        setup.model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        return 0.0
 
 
 def _shortened(labels: Sequence[str], most: int = 8) -> str:

@@ -143,6 +143,11 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         Problems: it holds a run that is neither resumed nor overwritten, holds none to resume, holds somebody else's
             files where the run would write, or cannot be written.
     """
+    try:
+        folder.exists()
+    except OSError as error:  # a name that is too long
+        what = f"{str(folder)[:60]}... cannot be used: {error.strerror}"
+        raise Problems(Problem("--output_dir", what, "choose another folder")) from error
     if resume and not holds_run(folder):
         raise Problems(
             Problem(
@@ -169,6 +174,40 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "is a file" if nearest.is_file() else "cannot be written"
         raise Problems(Problem("--output_dir", f"{nearest} {what}", "choose another folder"))
+
+
+def check_resumed(folder: Path, now: dict[str, Any]) -> None:
+    """Stop where the run in `folder` was begun with other rows, another seed or another way to learn.
+
+    Raises:
+        Problems: which of them.
+    """
+    then: dict[str, Any] = {}
+    if (folder / MARKER).is_file():
+        then = read_json(folder / MARKER)
+    elif (folder / RUN).is_file():
+        record = read_json(folder / RUN)
+        then = {
+            "fingerprint": record.get("data", {}).get("fingerprint"),
+            "seed": record.get("seed"),
+            "strategy": record.get("strategy"),
+            "peft": record.get("peft") is not None,
+        }
+    others = [name for name in now if then.get(name) is not None and then[name] != now[name]]
+    if others:
+        said = {"fingerprint": "other rows", "peft": "--peft given otherwise"}
+        what = " and ".join(said.get(name, f"{name} {then[name]} (now {now[name]})") for name in others)
+        mend = (
+            "give the same data and flags, or choose another folder, or --overwrite_output_dir to start again"
+        )
+        raise Problems(Problem("--resume_from_checkpoint", f"{folder} was begun with {what}", mend))
+
+
+def files_before(folder: Path) -> list[str] | None:
+    """The files that were there before an unfinished run began; None where that is not known."""
+    marker = folder / MARKER
+    found = read_json(marker).get("before") if marker.is_file() else None
+    return list(found) if isinstance(found, list) else None
 
 
 def holds_run(folder: Path) -> bool:
@@ -199,7 +238,10 @@ def claim(folder: Path, *, overwrite: bool) -> list[str]:
 
 def written(folder: Path) -> list[str]:
     """Names of the files that a finished run put into its folder."""
-    return read_json(folder / RUN).get("files", []) if (folder / RUN).is_file() else []
+    try:
+        return read_json(folder / RUN).get("files", []) if (folder / RUN).is_file() else []
+    except (Problems, AttributeError):  # a broken record lists nothing
+        return []
 
 
 def clear(folder: Path) -> None:

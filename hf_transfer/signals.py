@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from transformers import TrainerCallback
+
+AGAIN = 1.0  # seconds; a launcher passes on to its processes, a moment later, what they had from the terminal already
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,21 +23,43 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopOnSignal(TrainerCallback):
-    """Ask the Trainer to save and stop at the end of the step in which a signal came."""
+    """Ask the Trainer to save and stop at the end of the step in which a signal came, to whichever process."""
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.since = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save and stop once a signal has come."""
+        """Save and stop once a signal has come; all processes in the same step, or they would wait for each other."""
+        if args.world_size > 1:
+            self.number = _largest(self.number, args.device)
+            self.since = self.since or (time.monotonic() if self.number is not None else 0.0)
         if self.number is not None:
             control.should_save = control.should_training_stop = True
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep what was just saved: at its end, stock with a limit of 1 deletes all but the best checkpoint."""
+        if self.number is not None:
+            args.save_total_limit, args.load_best_model_at_end = None, False
+
     def __call__(self, number: int, frame: Any) -> None:
         """The signal's handler."""
-        if self.number is not None:
+        if self.number is None:
+            self.number, self.since = number, time.monotonic()
+        elif time.monotonic() - self.since > AGAIN:
             raise KeyboardInterrupt
-        self.number = number
+
+
+def _largest(number: int | None, device: Any) -> int | None:
+    """The largest signal number that any process has caught."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return number
+    caught = torch.tensor(number or 0, device=device)
+    dist.all_reduce(caught, op=dist.ReduceOp.MAX)
+    return int(caught) or None
 
 
 @contextlib.contextmanager

@@ -73,11 +73,14 @@ class PhaseTrainer(Trainer):
         items = self._items(inputs) if model.training else None
         loss, outputs = self.objective(model, inputs)
         if model.training:
+            if self.label_smoother is not None and "labels" in inputs:
+                loss = self.label_smoother(outputs, inputs["labels"])
             if num_items_in_batch is None or items is None:
                 loss = loss / self.current_gradient_accumulation_steps
             else:
                 # A micro-batch's mean weighs as many items as it has; DDP then averages over the processes.
-                loss = loss * (items / num_items_in_batch * self.accelerator.num_processes)
+                counted = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+                loss = loss * (items / num_items_in_batch * counted)
         return (loss, outputs) if return_outputs else loss
 
     def _items(self, inputs: dict[str, Any]) -> torch.Tensor | None:

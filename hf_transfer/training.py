@@ -97,6 +97,24 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
     return ledger
 
 
+def start_of(setup: Setup, checkpoint: Path | None) -> str:
+    """Where a resumed run goes on, as a sentence for the plan."""
+    done = len(read_json(setup.folder / PHASES)) if (setup.folder / PHASES).is_file() else 0
+    if done >= len(setup.phases):
+        return "Training was finished already: nothing is trained again, only evaluated and saved."
+    found = checkpoint or newest_checkpoint(phase_folder(setup, done + 1))
+    if found is not None:
+        return f"The run goes on from {found}."
+    return (
+        f"The run goes on after phase {done}." if done else "No whole checkpoint was found: it starts again."
+    )
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    """The optimizer step after which a checkpoint was written; 0 without one."""
+    return int(read_json(checkpoint / "trainer_state.json")["global_step"]) if checkpoint else 0
+
+
 def phase_folder(setup: Setup, number: int) -> Path:
     """Where a phase's checkpoints go."""
     return setup.folder if len(setup.phases) == 1 else setup.folder / f"phase-{number}"
@@ -174,6 +192,7 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
 
 def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
     trainer = phase_trainer(setup, number)
+    begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     started = time.monotonic()
     clock = EvaluationClock()
     trainer.add_callback(clock)
@@ -187,8 +206,8 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     entry = phase_entry(setup, number, trainer)
     entry |= {
         "seconds": round(seconds, 3),
-        "samples": _samples(trainer, checkpoint),
-        "train_loss": result.training_loss,
+        "samples": _samples(trainer, begun),
+        "train_loss": _train_loss(trainer, result.training_loss, begun),
         "epochs": trainer.state.epoch,
         "steps": trainer.state.global_step,
         "best": _best(trainer),
@@ -247,9 +266,26 @@ def planned_steps(trainer: PhaseTrainer) -> int:
     return max(1, -int(-args.num_train_epochs * per_epoch // 1))
 
 
-def _samples(trainer: PhaseTrainer, checkpoint: Path | None) -> int:
+def _train_loss(trainer: PhaseTrainer, since: float, begun: int) -> float:
+    """Mean loss over the steps of the phase: what was logged before it was resumed, and the mean since then.
+
+    Stock tells the latter only.
+    """
+    if not begun:
+        return since
+    covered: float = trainer.state.global_step - begun
+    total = since * covered
+    last = 0.0
+    for row in trainer.state.log_history:
+        if "loss" in row and row["step"] <= begun:
+            total += row["loss"] * (row["step"] - last)
+            covered, last = covered + row["step"] - last, row["step"]
+    return total / max(1, covered)
+
+
+def _samples(trainer: PhaseTrainer, begun: int) -> int:
     """Rows seen by this process's part of the phase (a resumed one counts from where it went on), all ranks together."""
-    steps = trainer.state.global_step - (int(checkpoint.name.partition("-")[2]) if checkpoint else 0)
+    steps = trainer.state.global_step - begun
     total = steps * trainer.get_total_train_batch_size(trainer.args)
     rows = len(trainer.train_dataset)  # type: ignore[arg-type]
     return min(total, int(rows * (trainer.state.epoch or 0)) or total)
@@ -311,6 +347,10 @@ class EvaluationClock(TrainerCallback):
 
     def __init__(self) -> None:
         self.seconds, self._since = 0.0, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The next thing may be an evaluation (`eval_on_start`)."""
+        self._since = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The next thing may be an evaluation."""

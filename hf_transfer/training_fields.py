@@ -31,6 +31,7 @@ LEAST: dict[str, float] = {
     "dataloader_num_workers": 0,
     "seed": 0,
 }
+MOST: dict[str, float] = {"seed": 2**32 - 1, "data_seed": 2**32 - 1}
 
 
 @lru_cache(maxsize=1)
@@ -83,6 +84,7 @@ def fields_in(package: Path) -> dict[str, Flag]:
             bare=bare,
             whole="float" in kind.types and (type(default) is int or name.endswith("_steps")),
             least=LEAST.get(name),
+            most=MOST.get(name),
         )
     return flags
 

@@ -304,7 +304,8 @@ def test_every_field_is_a_flag_and_builds_training_arguments() -> None:
 
     known = training_fields()
     assert list(known) == [item.name for item in fields(TrainingArguments) if item.init]
-    left_out = ("hub_token", "debug", "output_dir", "use_cpu")
+    # With all three stages at transformers' false nothing would be left to do, which is refused.
+    left_out = ("hub_token", "debug", "output_dir", "use_cpu", "do_train")
     texts = {n: written(f.default).strip('"') for n, f in known.items() if n not in left_out}
     words = [f"--{name}={'none' if text == 'null' else text}" for name, text in texts.items()]
     values = parse(Arguments, words).training()
@@ -314,7 +315,7 @@ def test_every_field_is_a_flag_and_builds_training_arguments() -> None:
     stock = TrainingArguments(use_cpu=True).to_dict()
     built = TrainingArguments(**values | {"use_cpu": True}).to_dict()
     differ = {name for name in stock if stock[name] != built[name]}
-    assert differ <= {"output_dir"}
+    assert differ <= {"output_dir", "do_train"}
 
 
 def test_fields_of_other_versions_are_read(tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def _classes(values: Mapping[str, Sequence[Any]], labels: Labels) -> list[Proble
     return found
 
 
+def sampled_away(before: Dataset, after: Dataset, labels: Labels) -> list[Problem]:
+    """A warning about labels that `max_train_samples` left without a training row."""
+    if labels.problem_type == REGRESSION or len(before) == len(after):
+        return []
+    there, left = (_count(column_of(rows, "label").to_pylist(), labels) for rows in (before, after))
+    lost = [name for name in labels.names if there[name] and not left[name]]
+    what = f"the sample has no row with the label {_some(lost)}"
+    return [Problem("--max_train_samples", what, "the model cannot learn it: take more rows")] if lost else []
+
+
 def _count(values: Sequence[Any], labels: Labels) -> Counter[str]:
     ids = Counter(i for row in values for i in row) if labels.problem_type == MULTI else Counter(values)
     return Counter({name: ids[i] for i, name in enumerate(labels.names)})

@@ -43,6 +43,8 @@ def no_such_file(path: Path) -> Problem:
     folder = path.parent
     if not folder.is_dir():
         return Problem(str(path), f"no such file, and no folder {folder}", "check the path")
+    if path.is_symlink():
+        return Problem(str(path), f"a link to {path.readlink()}, which is not there", "mend the link")
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return Problem(
         str(path), f"no such file{nearest(path.name, names)}", f"check the path (looked in {folder})"
@@ -55,8 +57,11 @@ def _parquet(path: Path) -> Table:
     from datasets import Dataset
 
     try:
+        names = pq.read_schema(path).names  # a cut file shows here, before anything is written
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            what = f"names a column twice: {', '.join(twice)}"
+            raise Problems(Problem(str(path), what, "give each column a name of its own"))
         if path.stat().st_size > IN_MEMORY:
-            pq.read_schema(path)  # a cut file shows here, before anything is written
             return Table(Dataset.from_parquet(str(path)), path.name)
         content = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

@@ -22,6 +22,8 @@ def normalised(text: str) -> str:
     """Equal for texts that differ only in case, blanks or Unicode form (NFKC)."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
+        if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text):
+            return ""  # zero-width characters and marks of direction alone: nothing to read
     return " ".join(text.casefold().split())
 
 

@@ -26,7 +26,9 @@ def kind(table: Table, column: str) -> str:
         return "number"
     if pa.types.is_struct(type_) and {field.name for field in type_} == {"bytes", "path"}:
         return "image"
-    return "list" if pa.types.is_list(type_) or pa.types.is_large_list(type_) else "other"
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return "other" if pa.types.is_nested(type_.value_type) else "list"
+    return "other"
 
 
 def _all_numbers(table: Table, column: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.data.audit import check, summary
+from hf_transfer.data.audit import check, sampled_away, summary
 from hf_transfer.data.columns import Roles, find_columns
 from hf_transfer.data.data import Data
 from hf_transfer.data.keys import input_keys, usable
@@ -105,7 +105,8 @@ def load(
     wrong, found = check(rows, keys, labels)
     if wrong:
         raise Problems(*wrong)
-    rows = sample_rows(rows, how, labels, max_train_samples, max_eval_samples, seed)
+    whole, rows = rows, sample_rows(rows, how, labels, max_train_samples, max_eval_samples, seed)
+    found += sampled_away(whole["train"], rows["train"], labels)
     return Data(
         splits=rows,
         labels=labels.names,

@@ -64,7 +64,11 @@ def find_source(
             Problem("data", "no data given", "give --dataset_name (Hub id, file, folder) or --train_file")
         )
     if isinstance(dataset, str | Path):
-        return _from_name(str(dataset), config)
+        source = _from_name(str(dataset), config)
+        if config and source.hub_id is None:
+            what = f"{config!r} has no effect: {source.name} is no data set of the Hub"
+            source.warnings.append(Problem("--dataset_config_name", what, "leave it out"))
+        return source
     tables = tables_of_object(dataset)
     hub_id, license_name = origin(tables)
     return Source(hub_id or "Python objects", tables, hub_id, license_name)

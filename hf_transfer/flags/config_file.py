@@ -39,6 +39,8 @@ def read_config_file(
 
 def _items(path: Path) -> Iterator[tuple[str, str, Any]]:
     """(key, where it stands, value) of the mapping in the file; Problems when there is none."""
+    if path.is_dir():
+        raise Problems(Problem(str(path), "is a folder, expected a config file", "check the path"))
     if not path.is_file():
         beside = [file.name for file in path.parent.glob("*") if file.suffix == path.suffix]
         raise Problems(

@@ -11,9 +11,9 @@ from hf_transfer.flags.values import Flag, kind_of
 from hf_transfer.problems import Problem, Problems
 
 
-def flag(group: str, default: Any, help: str, least: float | None = None) -> Any:
-    """A dataclass field that is a flag: its heading in `--help`, default, help and least value."""
-    return field(default=default, metadata={"group": group, "help": help, "least": least})
+def flag(group: str, default: Any, help: str, least: float | None = None, most: float | None = None) -> Any:
+    """A dataclass field that is a flag: its heading in `--help`, default, help, least and greatest value."""
+    return field(default=default, metadata={"group": group, "help": help, "least": least, "most": most})
 
 
 def our_flags(cls: type) -> dict[str, Flag]:
@@ -36,6 +36,7 @@ def our_flags(cls: type) -> dict[str, Flag]:
                 group=told.get("group", "Recipe"),
                 bare="bool" in kind.types,
                 least=told.get("least"),
+                most=told.get("most"),
             )
     return table
 

@@ -50,6 +50,7 @@ class Flag:
     bare: bool = False
     whole: bool = False
     least: float | None = None
+    most: float | None = None
 
 
 def kind_of(annotation: Any, choices_of: Callable[[str], tuple[str, ...]] = lambda name: ()) -> Kind:
@@ -109,6 +110,10 @@ def read(flag: Flag, value: Any) -> Any:
     result = _from_text(flag, value) if isinstance(value, str) else _from_object(flag, value)
     if flag.least is not None and isinstance(result, int | float) and result < flag.least:
         raise ValueError(f"found {result}, expected {flag.least:g} or more")
+    if flag.most is not None and isinstance(result, int | float) and result > flag.most:
+        raise ValueError(f"found {result}, expected at most {flag.most:.10g}")
+    if flag.least is not None and isinstance(result, float) and math.isinf(result):
+        raise ValueError(f"found {result}, expected a finite number")
     return result
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from hf_transfer.flags.values import Flag
+from hf_transfer.limits import NO_PUSH
 from hf_transfer.problems import Problem
 
 
 def contradictions(asked: dict[str, Any]) -> list[Problem]:
     """Pairs of given flags of which one would undo the other."""
     pairs: list[tuple[str, str, str]] = []
+    stages = ("do_train", "do_eval", "do_predict")
+    if all(asked.get(name) is False for name in stages):
+        pairs.append(("--do_train false", "--do_eval false --do_predict false", "nothing is left to do"))
     no_eval = _first(asked, *NO_EVALUATION)
     off = rules_out_best(asked)
     evaluates = _first(asked, ("eval_strategy", "epoch"), ("eval_strategy", "steps"))
@@ -36,7 +40,9 @@ def contradictions(asked: dict[str, Any]) -> list[Problem]:
         pairs.append(("--load_best_model_at_end", " ".join(both), mend))
     if asked.get("fp16") is True and asked.get("bf16") is True:
         pairs.append(("--fp16", "--bf16", "choose one"))
-    return [Problem(one, f"contradicts {other}", mend) for one, other, mend in pairs]
+    found = [Problem(one, f"contradicts {other}", mend) for one, other, mend in pairs]
+    asks_to_push = ("push_to_hub", "hub_adapter_only", "hub_include_report")
+    return [*found, NO_PUSH] if any(asked.get(name) is True for name in asks_to_push) else found
 
 
 def rules_out_best(asked: dict[str, Any]) -> str:
@@ -89,12 +95,19 @@ def settle(values: dict[str, Any], asked: dict[str, Any], known: dict[str, Flag]
         )
     if asked.get("hub_model_id") and not value("push_to_hub"):
         notes.append("--hub_model_id is given, but nothing is pushed without --push_to_hub")
+    best = str(asked.get("metric_for_best_model", "")).removeprefix("eval_")
+    if best == "loss":
+        values["metric_for_best_model"] = "eval_loss"  # plain "loss" is transformers' word for none chosen
+    if best == "mse" and asked.get("greater_is_better") is None:
+        values["greater_is_better"] = False
     for kind in ("logging", "save", "eval"):
         silent = asked.get("do_eval") is False and kind == "eval"
         if asked.get(f"{kind}_steps") and f"{kind}_strategy" not in asked and not silent:
             give_way(f"{kind}_strategy", "steps", f"--{kind}_steps {asked[f'{kind}_steps']}")
     if asked.get("do_eval") is False:
         give_way("eval_strategy", "no", "--do_eval false")
+    elif asked.get("do_train") is False:
+        give_way("eval_strategy", "no", "--do_train false")
     elif "eval_strategy" not in asked and value("eval_strategy") == "no":
         for name in ("load_best_model_at_end", "early_stopping_patience"):
             if asked.get(name):

@@ -39,7 +39,7 @@ def fit(processor: Any, model: Any) -> list[str]:
         raise Problems(Problem("image processor", what, mend))
     was_training = model.training
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # BEiT keeps what it computes here, and could not train on inference tensors
             model.eval()(pixel_values=torch.zeros(1, *wide, device=next(model.parameters()).device))
     except (RuntimeError, ValueError, TypeError) as error:
         what = f"{type(model).__name__} does not take images of {_size(wide)}: {str(error).splitlines()[0][:200]}"
@@ -149,6 +149,8 @@ def pixel_shape(processor: Any, width: int = 320, height: int = 200) -> tuple[in
 
 
 def _size(shape: tuple[int, ...]) -> str:
+    if len(shape) != 3:  # patches in a row
+        return " x ".join(map(str, shape))
     channels, height, width = shape
     return f"{width} x {height} pixels, {channels} channels"
 

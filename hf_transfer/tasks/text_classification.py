@@ -34,7 +34,18 @@ def fit(tokenizer: Any, model: Any) -> list[str]:
                 "give a folder or Hub id in which model and tokenizer come from the same checkpoint",
             )
         )
+    if highest <= len(
+        set(tokenizer.all_special_ids)
+    ):  # what AutoTokenizer makes of a folder without its files
+        what = f"the tokenizer of {tokenizer.name_or_path} knows no words, as if its files were missing"
+        mend = "save it into the same folder: tokenizer.save_pretrained(folder)"
+        raise Problems(Problem("--model_name_or_path", what, mend))
     notes = []
+    own = getattr(model.config, "pad_token_id", None)
+    if tokenizer.pad_token is None and isinstance(own, int) and 0 <= own < table:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(
+            own
+        )  # the model's; None where there is no such token
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise Problems(
@@ -42,7 +53,8 @@ def fit(tokenizer: Any, model: Any) -> list[str]:
             )
         tokenizer.pad_token = tokenizer.eos_token
         notes.append(f"The tokenizer has no padding token; its end token {tokenizer.eos_token!r} pads.")
-    if getattr(model.config, "pad_token_id", None) is None:
+    # A decoder's head, called `score`, reads the last token that is no padding by the id in the config.
+    if own is None or not 0 <= own < table or hasattr(model, "score"):
         model.config.pad_token_id = tokenizer.pad_token_id
     return notes
 

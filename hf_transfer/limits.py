@@ -1,0 +1,89 @@
+"""Training arguments that cannot be honoured: refused before anything is written, never silently passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_transfer.problems import Problem, Problems, nearest
+
+NO_PUSH = Problem(
+    "--push_to_hub",
+    "this version does not push",
+    "leave it out; `hf upload` takes config.json, the weights, the tokenizer or processor files and README.md from the "
+    "run folder afterwards",
+)
+MEASURED = {
+    "single_label_classification": (
+        *("accuracy", "f1_macro", "f1_weighted", "matthews_correlation", "roc_auc", "top5_accuracy"),
+    ),
+    "multi_label_classification": ("accuracy", "f1_micro", "f1_macro", "map"),
+    "regression": ("pearsonr", "spearmanr", "mse"),
+}
+
+
+def check_arguments(args: Any, problem_type: str) -> None:
+    """Stop where an argument would do nothing, or would stop the run after hours.
+
+    Raises:
+        Problems: all of them.
+    """
+    wrong = [NO_PUSH] if args.push_to_hub else []
+    if args.do_train and (args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs)):
+        name = "--max_steps" if args.max_steps == 0 else "--num_train_epochs"
+        mend = "give more, or --do_train false to measure the model as it is"
+        wrong.append(Problem(name, "0 would train nothing", mend))
+    if args.device.type == "cpu":
+        leave = "leave it out, or run where there is a GPU"
+        for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):
+            if getattr(args, name):
+                wrong.append(Problem(f"--{name}", "has no effect on a CPU", mend))
+    if args.label_smoothing_factor and problem_type != "single_label_classification":
+        what = f"is for one label a row, and this is {problem_type.replace('_', ' ')}"
+        wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))
+    for name, value in (
+        ("batch_eval_metrics", True),
+        ("eval_do_concat_batches", False),
+        ("prediction_loss_only", True),
+    ):
+        if getattr(args, name) is value:
+            what = f"{str(value).lower()} would leave evaluation without metrics: they are computed over all rows"
+            wrong.append(Problem(f"--{name}", what, "leave it out"))
+    if wrong:
+        raise Problems(*wrong)
+
+
+def choose_best(
+    args: Any, problem_type: str, headline: str, patience: int | None, extra: Sequence[Any] | None
+) -> None:
+    """Set the metric by which the best model is chosen, where none was named, and check one that was.
+
+    Raises:
+        Problems: evaluation gives no such metric.
+    """
+    named = args.metric_for_best_model
+    if named in (None, "loss"):  # transformers' own default
+        if args.load_best_model_at_end or args.save_strategy == "best" or patience:
+            args.metric_for_best_model, args.greater_is_better = f"eval_{headline}", True
+        return
+    known = (*MEASURED[problem_type], "loss")
+    if not extra and named.removeprefix("eval_") not in known:
+        what = f"evaluation gives no {named!r}{nearest(named.removeprefix('eval_'), known)}"
+        raise Problems(Problem("--metric_for_best_model", what, f"choose {', '.join(known)}"))
+
+
+def check_optimizer(args: Any, model: Any) -> None:
+    """Stop now where the optimizer's package is missing or its options cannot be read.
+
+    Raises:
+        Problems: what transformers says about it.
+    """
+    from transformers import Trainer
+
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, model)
+    except (ImportError, ValueError, RuntimeError) as error:
+        name = str(getattr(args.optim, "value", args.optim))
+        said = " ".join(str(error).split())[:300]
+        mend = "adamw_torch, sgd and adafactor need nothing more"
+        raise Problems(Problem("--optim", f"{name} cannot be used: {said}", mend)) from error
