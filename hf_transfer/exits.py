@@ -21,6 +21,7 @@ def command(main: Callable[[], Any]) -> int:
     """
     try:
         main()
+        _leave_the_others()
         return 0
     except Problems as error:
         return _refuse(error)
@@ -34,6 +35,14 @@ def command(main: Callable[[], Any]) -> int:
         if disk_is_full(error):
             said = "The disk is full: free some space, then go on with --resume_from_checkpoint true."
         return _stop(said, error, 1)
+
+
+def _leave_the_others() -> None:
+    """Close the connections to the other processes: gloo's threads can abort an interpreter that ends with them open."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def problem_list(error: Problems) -> str:

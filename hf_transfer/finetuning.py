@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.checkpoints import checkpoint, load_pretrained
 from hf_transfer.flags.yields import contradictions, settle
 from hf_transfer.hardware import check_world, on_cpu, use_threads
-from hf_transfer.limits import check_arguments, check_optimizer, choose_best
+from hf_transfer.limits import check_arguments, check_metrics, check_optimizer, choose_best
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import (
     MARKER,
@@ -117,6 +117,7 @@ def finetune(
     check_world(args.world_size)
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
+    check_metrics(metrics, data.problem_type, len(data.labels))
     use_threads(cpu_threads)
     resume, start = _resume(args)
     check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)

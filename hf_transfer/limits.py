@@ -72,6 +72,20 @@ def choose_best(
         raise Problems(Problem("--metric_for_best_model", what, f"choose {', '.join(known)}"))
 
 
+def check_metrics(extra: Sequence[Any] | None, problem_type: str, labels: int) -> None:
+    """Load further metrics now (they are kept in memory), and not at the first evaluation.
+
+    Raises:
+        Problems: one that cannot be loaded.
+    """
+    from hf_transfer.evaluation.metrics import load_metric
+
+    several = "multilabel" if problem_type == "multi_label_classification" else None
+    for metric in extra or ():
+        if isinstance(metric, str):
+            load_metric(metric, several or ("multiclass" if labels > 2 else None))
+
+
 def check_optimizer(args: Any, model: Any) -> None:
     """Stop now where the optimizer's package is missing or its options cannot be read.
 

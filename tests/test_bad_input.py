@@ -17,7 +17,7 @@ from hf_transfer.checkpoints import load_pretrained
 from hf_transfer.data import load
 from hf_transfer.exits import command
 from hf_transfer.finetuning import _resume
-from hf_transfer.limits import check_arguments
+from hf_transfer.limits import check_arguments, check_metrics
 from hf_transfer.run import RUN, check_folder, claim
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
@@ -127,3 +127,7 @@ def test_what_a_signal_saved_survives_the_limit_of_one() -> None:
 def test_no_training_is_not_called_a_run(tmp_path: Path, length: dict[str, int]) -> None:
     args = transformers.TrainingArguments(str(tmp_path), do_train=True, use_cpu=True, **length)
     assert "0 would train nothing" in refused(check_arguments, args, "single_label_classification")
+
+
+def test_a_metric_that_is_not_there_is_missed_at_once() -> None:
+    assert "did you mean accuracy?" in refused(check_metrics, ["acuracy"], "single_label_classification", 2)

@@ -72,6 +72,8 @@ def main(folder: Path) -> None:
         torch.save(found.pop("weights"), folder / "weights.pt")
         found["order"] = list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
         (folder / "found.json").write_text(json.dumps(found))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # or gloo's threads may abort a process that ends before the other
 
 
 if __name__ == "__main__":
