@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.checkpoints import checkpoint, load_pretrained
 from hf_transfer.flags.yields import contradictions, settle
 from hf_transfer.hardware import check_world, on_cpu, use_threads
-from hf_transfer.limits import check_arguments, check_metrics, check_optimizer, choose_best
+from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
+from hf_transfer.models import adapted, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import (
     MARKER,
@@ -121,12 +120,12 @@ def finetune(
     use_threads(cpu_threads)
     resume, start = _resume(args)
     check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
-    model, processor = _loaded(task, model, processor, data, args.seed)
+    model, processor = loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
-    notes = [*notes, *gave_way, *_in_fp32(model), *task.fit(processor, model)]
+    notes = [*notes, *gave_way, *in_fp32(model), *task.fit(processor, model)]
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
-    model = _adapted(model, peft_config, args.seed)
+    model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model) if peft_config is not None else []
     setup = _setup(
         task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics
@@ -220,30 +219,6 @@ def default_arguments(
     }
 
 
-def check_disk(folder: Path, model: Any, args: Any) -> None:
-    """Stop before training when the checkpoints to come would not fit.
-
-    A checkpoint holds the weights and two moments of what learns; the newest, the best and one being written may
-    stand side by side, beside the final model.
-
-    Raises:
-        Problems: with the bytes needed and free.
-    """
-    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    moments = sum(2 * p.numel() * 4 for p in model.parameters() if p.requires_grad)
-    kept = 0 if args.save_strategy == "no" else 2 + (args.save_total_limit or 3)
-    needed, free = 2 * weights + kept * (weights + moments), shutil.disk_usage(parent).free
-    if needed > free:
-        raise Problems(
-            Problem(
-                "--output_dir",
-                f"{folder} has {free / 1e9:.2f} GB free, but model and checkpoints will need {needed / 1e9:.2f} GB",
-                "free some space, choose another disk, or keep fewer checkpoints (--save_total_limit 1)",
-            )
-        )
-
-
 # The arrows of the way, in their order.
 
 
@@ -314,66 +289,6 @@ def _resume(args: Any) -> tuple[bool, Path | None]:
         what = f"{asked} is no whole checkpoint: its state, optimizer or weights are missing"
         raise Problems(Problem("--resume_from_checkpoint", what, "give true for the newest whole one"))
     return True, path
-
-
-def _loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tuple[Any, Any]:
-    """The model and processor as objects; by name in fp32, with the data's labels."""
-    import transformers
-
-    from hf_transfer.trainer import quiet
-
-    if isinstance(model, (str, Path)):
-        transformers.set_seed(seed)  # the new head is drawn here
-        # num_labels says it again because timm's configuration goes by that alone.
-        names = {"num_labels": len(data.id2label), "id2label": data.id2label, "label2id": data.label2id}
-        with quiet():
-            model = load_pretrained(task.auto_class, checkpoint(str(model)), **names)
-    name = model.config._name_or_path
-    if processor is None or isinstance(processor, (str, Path)):
-        processor = load_pretrained(task.processor_class, str(processor or name))
-    if model.config.num_labels != len(data.id2label):
-        raise Problems(
-            Problem(
-                "model",
-                f"its head has {model.config.num_labels} outputs, but the data has {len(data.id2label)} labels",
-                "load it with id2label=data.id2label, label2id=data.label2id",
-            )
-        )
-    model.config.id2label, model.config.label2id = dict(data.id2label), dict(data.label2id)
-    if hasattr(model.config, "label_names"):  # timm's: saved in place of id2label
-        model.config.label_names = list(data.id2label.values())
-    model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
-    return model, processor
-
-
-def _in_fp32(model: Any) -> list[str]:
-    """Widen a model that was loaded in half precision: training and saving are in fp32 (`bf16=True` speeds it up)."""
-    import torch
-
-    half = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
-    if not half or getattr(model, "is_quantized", False):
-        return []
-    model.float()
-    return [f"The model came in {str(half.pop()).removeprefix('torch.')}; it is trained and saved in fp32."]
-
-
-def new_parameters(model: Any) -> list[str]:
-    """Names of the parameters that the checkpoint lacked: `from_pretrained` marks those that it loaded."""
-    marks = {
-        name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()
-    }
-    return [name for name, loaded in marks.items() if not loaded] if any(marks.values()) else []
-
-
-def _adapted(model: Any, peft_config: Any, seed: int) -> Any:
-    if peft_config is None:
-        return model
-    from transformers import set_seed
-
-    from hf_transfer.strategies.lora import adapt
-
-    set_seed(seed)  # LoRA's matrices do not depend on what was drawn before
-    return adapt(model, peft_config)
 
 
 def _setup(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hf_transfer.problems import Problem, Problems, nearest
@@ -101,3 +103,27 @@ def check_optimizer(args: Any, model: Any) -> None:
         said = " ".join(str(error).split())[:300]
         mend = "adamw_torch, sgd and adafactor need nothing more"
         raise Problems(Problem("--optim", f"{name} cannot be used: {said}", mend)) from error
+
+
+def check_disk(folder: Path, model: Any, args: Any) -> None:
+    """Stop before training when the checkpoints to come would not fit.
+
+    A checkpoint holds the weights and two moments of what learns; the newest, the best and one being written may
+    stand side by side, beside the final model.
+
+    Raises:
+        Problems: with the bytes needed and free.
+    """
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    moments = sum(2 * p.numel() * 4 for p in model.parameters() if p.requires_grad)
+    kept = 0 if args.save_strategy == "no" else 2 + (args.save_total_limit or 3)
+    needed, free = 2 * weights + kept * (weights + moments), shutil.disk_usage(parent).free
+    if needed > free:
+        raise Problems(
+            Problem(
+                "--output_dir",
+                f"{folder} has {free / 1e9:.2f} GB free, but model and checkpoints will need {needed / 1e9:.2f} GB",
+                "free some space, choose another disk, or keep fewer checkpoints (--save_total_limit 1)",
+            )
+        )

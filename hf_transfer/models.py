@@ -1,0 +1,74 @@
+"""From a name or an object to the model that is trained: its labels, its precision, its adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.checkpoints import checkpoint, load_pretrained
+from hf_transfer.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from hf_transfer.data import Data
+    from hf_transfer.tasks.task import Task
+
+
+def loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tuple[Any, Any]:
+    """The model and processor as objects; by name in fp32, with the data's labels."""
+    import transformers
+
+    from hf_transfer.trainer import quiet
+
+    if isinstance(model, (str, Path)):
+        transformers.set_seed(seed)  # the new head is drawn here
+        # num_labels says it again because timm's configuration goes by that alone.
+        names = {"num_labels": len(data.id2label), "id2label": data.id2label, "label2id": data.label2id}
+        with quiet():
+            model = load_pretrained(task.auto_class, checkpoint(str(model)), **names)
+    name = model.config._name_or_path
+    if processor is None or isinstance(processor, (str, Path)):
+        processor = load_pretrained(task.processor_class, str(processor or name))
+    if model.config.num_labels != len(data.id2label):
+        raise Problems(
+            Problem(
+                "model",
+                f"its head has {model.config.num_labels} outputs, but the data has {len(data.id2label)} labels",
+                "load it with id2label=data.id2label, label2id=data.label2id",
+            )
+        )
+    model.config.id2label, model.config.label2id = dict(data.id2label), dict(data.label2id)
+    if hasattr(model.config, "label_names"):  # timm's: saved in place of id2label
+        model.config.label_names = list(data.id2label.values())
+    model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
+    return model, processor
+
+
+def in_fp32(model: Any) -> list[str]:
+    """Widen a model that was loaded in half precision: training and saving are in fp32 (`bf16=True` speeds it up)."""
+    import torch
+
+    half = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if not half or getattr(model, "is_quantized", False):
+        return []
+    model.float()
+    return [f"The model came in {str(half.pop()).removeprefix('torch.')}; it is trained and saved in fp32."]
+
+
+def new_parameters(model: Any) -> list[str]:
+    """Names of the parameters that the checkpoint lacked: `from_pretrained` marks those that it loaded."""
+    marks = {
+        name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()
+    }
+    return [name for name, loaded in marks.items() if not loaded] if any(marks.values()) else []
+
+
+def adapted(model: Any, peft_config: Any, seed: int) -> Any:
+    """The model wrapped by PEFT, its matrices drawn from `seed`; as it is without a config."""
+    if peft_config is None:
+        return model
+    from transformers import set_seed
+
+    from hf_transfer.strategies.lora import adapt
+
+    set_seed(seed)  # LoRA's matrices do not depend on what was drawn before
+    return adapt(model, peft_config)
