@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hf_transfer.data import load as load
     from hf_transfer.embedded import minilm as minilm
     from hf_transfer.exits import command as command
-    from hf_transfer.finetuning import default_arguments as default_arguments
     from hf_transfer.finetuning import finetune as finetune
     from hf_transfer.problems import Problem as Problem
     from hf_transfer.problems import Problems as Problems
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from hf_transfer.tasks import (
         TEXT_CLASSIFICATION as TEXT_CLASSIFICATION,
     )
+    from hf_transfer.training_arguments import default_arguments as default_arguments
 
 _HOME = {
     "Arguments": "arguments",
@@ -44,7 +44,7 @@ _HOME = {
     "TEXT_CLASSIFICATION": "tasks",
     "checkpoint": "checkpoints",
     "command": "exits",
-    "default_arguments": "finetuning",
+    "default_arguments": "training_arguments",
     "examples": "data",
     "finetune": "finetuning",
     "layer_groups": "anatomy",

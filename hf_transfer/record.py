@@ -18,6 +18,7 @@ from hf_transfer.run import MARKER, RUN, read_json, write_json
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.data import Data
+    from hf_transfer.finishing import Job
     from hf_transfer.run import Run
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
@@ -115,20 +116,12 @@ def _shortened(labels: Sequence[str], most: int = 8) -> str:
 
 
 def write_record(
-    setup: Setup,
-    task: Task,
-    data: Data,
-    found: Assessment,
-    ledger: list[dict[str, Any]],
-    plan: dict[str, Any],
-    base: dict[str, Any],
-    base_model_id: str | None,
-    peft_config: Any,
-    proof: dict[str, Any] | None,
+    job: Job, found: Assessment, ledger: list[dict[str, Any]], proof: dict[str, Any] | None
 ) -> None:
     """Write `run.json`, the last file of a run but for what is drawn from it."""
+    setup, task, data, base, plan = job.setup, job.task, job.data, job.base, job.plan
     args = setup.args
-    hub_id = base_model_id or hub_id_of(base["name"])
+    hub_id = job.base_model_id or hub_id_of(base["name"])
     audit = data.audit | {"lengths": setup.prepared.facts, "warnings": plan["warnings"]}
     record = {
         "format": 1,
@@ -139,7 +132,7 @@ def write_record(
         "headline": headline(data.problem_type),
         "recipe": plan["title"] if plan["title"] != task.name else None,
         "strategy": " + ".join(phase.name for phase in setup.phases),
-        "peft": _peft(setup, peft_config),
+        "peft": _peft(job.peft_config),
         "base_model": {
             "id": hub_id,
             "name": (hub_id or Path(base["name"]).name).rpartition("/")[2],
@@ -185,7 +178,7 @@ def changed_arguments(args: Any) -> dict[str, Any]:
     }
 
 
-def _peft(setup: Setup, peft_config: Any) -> dict[str, Any] | None:
+def _peft(peft_config: Any) -> dict[str, Any] | None:
     if peft_config is None:
         return None
     names = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from hf_transfer.trainer import quiet
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
-    from hf_transfer.data import Data
-    from hf_transfer.run import Run
-    from hf_transfer.tasks.task import Task
+    from hf_transfer.finishing import Job
     from hf_transfer.training import Setup
 
 ROWS = 8
@@ -24,13 +21,13 @@ SPLITS = ("test", "validation", "train")
 EXACT, MERGED = 1e-4, 1e-3  # largest difference of logits in fp32
 
 
-def save(setup: Setup, folder: Path, thresholds: list[float] | None, base: dict[str, Any]) -> Any:
+def save(setup: Setup, thresholds: list[float] | None) -> Any:
     """Write the final model and processor into the run folder's root; with PEFT the merged model, and `adapter/`.
 
     Returns:
         The plain transformers model (merged, with PEFT).
     """
-    model = setup.model
+    model, folder = setup.model, setup.folder
     if setup.is_peft:
         model.save_pretrained(str(folder / ADAPTER))
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
@@ -46,7 +43,7 @@ def save(setup: Setup, folder: Path, thresholds: list[float] | None, base: dict[
     return model
 
 
-def reference(setup: Setup, data: Data, found: Assessment) -> Assessment:
+def reference(job: Job, found: Assessment) -> Assessment:
     """The trained model's scores of the first rows, from before it is merged, as the fresh process computes them.
 
     That process is on the CPU. A GPU's convolutions are rounded to TF32 and its sums run in another order, so scores
@@ -54,7 +51,8 @@ def reference(setup: Setup, data: Data, found: Assessment) -> Assessment:
     """
     from hf_transfer.predict import scores
 
-    split = next(s for s in SPLITS if s in data.splits)
+    setup = job.setup
+    split = next(s for s in SPLITS if s in job.data.splits)
     if split in found.logits and setup.args.device.type == "cpu":
         return found
     inputs = setup.prepared.splits[split]
@@ -63,9 +61,7 @@ def reference(setup: Setup, data: Data, found: Assessment) -> Assessment:
     return replace(found, logits={split: logits})
 
 
-def check_saved(
-    run: Run, setup: Setup, task: Task, data: Data, found: Assessment, base: dict[str, Any]
-) -> dict[str, Any]:
+def check_saved(job: Job, found: Assessment) -> dict[str, Any]:
     """Compare the saved model's scores, from a fresh process with plain transformers and peft, with the trained one's.
 
     Args:
@@ -77,17 +73,18 @@ def check_saved(
     Raises:
         RuntimeError: the scores differ, or the model does not load; nothing is deleted.
     """
+    data, folder = job.data, job.setup.folder
     split = next(s for s in SPLITS if s in data.splits)
     rows = data.splits[split].select(range(min(ROWS, len(data.splits[split]))))
     trained = found.logits[split][: len(rows)]
-    raw = task.raw(rows)
-    limit = MERGED if setup.is_peft else EXACT
-    again = reloaded_scores(run.output_dir, task, raw)
-    proof: dict[str, Any] = {"rows": len(rows), "merged": setup.is_peft}
-    proof["max_difference"] = _difference(again, trained, limit, run.output_dir)
-    if setup.is_peft and base["name"]:
-        adapter = Path(run.output_dir) / ADAPTER
-        again = reloaded_scores(run.output_dir, task, raw, adapter=adapter, base=base["name"])
+    raw = job.task.raw(rows)
+    limit = MERGED if job.setup.is_peft else EXACT
+    again = reloaded_scores(str(folder), job.task, raw)
+    proof: dict[str, Any] = {"rows": len(rows), "merged": job.setup.is_peft}
+    proof["max_difference"] = _difference(again, trained, limit, str(folder))
+    if job.setup.is_peft and job.base["name"]:
+        adapter = folder / ADAPTER
+        again = reloaded_scores(str(folder), job.task, raw, adapter=adapter, base=job.base["name"])
         proof["adapter_difference"] = _difference(again, trained, EXACT, str(adapter))
     return proof
 

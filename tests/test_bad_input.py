@@ -16,11 +16,11 @@ from hf_transfer.arguments import Arguments, parse
 from hf_transfer.checkpoints import load_pretrained
 from hf_transfer.data import load
 from hf_transfer.exits import command
-from hf_transfer.finetuning import _resume
 from hf_transfer.limits import check_arguments, check_metrics
 from hf_transfer.run import RUN, check_folder, claim
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
+from hf_transfer.training_arguments import resumed
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_broken_record_can_be_overwritten(tmp_path: Path, content: str) -> Non
 def test_resume_from_half_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-9").mkdir()
     asked = SimpleNamespace(resume_from_checkpoint=str(tmp_path / "checkpoint-9"), do_train=True)
-    assert "is no whole checkpoint" in refused(_resume, asked)
+    assert "is no whole checkpoint" in refused(resumed, asked)
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def test_what_starts_a_command_imports_heavy_things_inside_functions() -> None:
         "problems",
         "run",
         "finetuning",
+        "finishing",
+        "training_arguments",
         "embedded",
         "data",
     )

@@ -65,7 +65,7 @@ def test_head_and_adapter_are_trained_saved_and_restored(name: str, tmp_path: Pa
     assert any("lora_A" in n for n in moved) and any("modules_to_save" in n for n in moved)
     trained = scores(wrapped, name)
     setup.processor = _Nothing()
-    merged = save(setup, tmp_path / "run", None, {})
+    merged = save(setup, None)
     assert (scores(merged, name) - trained).abs().max() < 1e-3
     root = base.from_pretrained(tmp_path / "run")
     assert not any("lora" in n for n, _ in root.named_parameters())

@@ -43,10 +43,10 @@ def check(run: Run, folder: Path) -> dict[str, Any]:
 
     encoded = TEXT_CLASSIFICATION.encode(data.splits["test"], run.processor)
     logits = scores(run.model, encoded, TEXT_CLASSIFICATION.collator(run.processor))
-    copied, setup = Run(str(folder), {}), SimpleNamespace(is_peft=False)
-    return check_saved(
-        copied, setup, TEXT_CLASSIFICATION, data, SimpleNamespace(logits={"test": logits}), {"name": ""}
-    )  # type: ignore[arg-type]
+    setup = SimpleNamespace(is_peft=False, folder=folder)
+    job: Any = SimpleNamespace(setup=setup, task=TEXT_CLASSIFICATION, data=data, base={"name": ""})
+    found: Any = SimpleNamespace(logits={"test": logits})
+    return check_saved(job, found)
 
 
 def test_a_run_with_lora_proves_its_root_and_its_adapter(run: Run) -> None:

@@ -13,7 +13,7 @@ from architectures import make
 from small_training import changed, make_setup, state
 from transformers import TrainerCallback
 
-from hf_transfer.finetuning import _train_results
+from hf_transfer.finishing import _train_results
 from hf_transfer.run import HISTORY, PHASES, read_json
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared

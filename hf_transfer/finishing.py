@@ -1,0 +1,114 @@
+"""After training: measure, save, prove, record, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
+
+if TYPE_CHECKING:
+    from hf_transfer.assess import Assessment
+    from hf_transfer.data import Data
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training import Setup
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as it was asked for: what its end needs to know beside what was trained."""
+
+    task: Task
+    data: Data
+    setup: Setup
+    base: dict[str, Any]  # of the pretrained model: name, class, parameters it lacked
+    plan: dict[str, Any]
+    recipe: str | None
+    metrics: Sequence[Any]
+    peft_config: Any
+    base_model_id: str | None
+    skip_reload_check: bool
+
+
+def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
+    """Measure the trained model, save it, prove that it was saved, write record, report and card.
+
+    Args:
+        job: the run.
+        ledger: its phases, from `training.train`; empty if nothing was trained.
+
+    Raises:
+        RuntimeError: the saved model is not the trained one; `safe` on any error says what is safe on disk.
+    """
+    from hf_transfer.assess import assess
+    from hf_transfer.training import what_is_safe
+
+    args, data = job.setup.args, job.data
+    asked = (("validation", args.do_eval), ("test", args.do_predict))
+    try:
+        found = assess(
+            job.setup.model.to(args.device),
+            data,
+            job.setup.prepared,
+            job.setup.collator,
+            [split for split, on in asked if on and split in data.splits],
+            batch_size=args.per_device_eval_batch_size,
+            extra=tuple(job.metrics),
+            world=(args.process_index, args.world_size),
+        )
+        run = Run(args.output_dir, _train_results(ledger) | found.results)
+        if args.process_index == 0:
+            _write(run, job, found, ledger)
+    except BaseException as error:
+        if ledger:
+            error.safe = what_is_safe(job.setup)  # type: ignore[attr-defined]  # said last, by exits.command
+        raise
+    wait(args)  # no rank leaves before the first has written everything
+    return run
+
+
+def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
+    """Everything that the first process leaves in the run folder, and the table of results."""
+    from hf_transfer.evaluation.classification import headline
+    from hf_transfer.plan import print_results
+    from hf_transfer.record import next_commands, write_record
+    from hf_transfer.report import write_card, write_report
+    from hf_transfer.saving import check_saved, reference, save
+
+    folder = Path(run.output_dir)
+    trained = None if job.skip_reload_check else reference(job, found)
+    run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
+    write_json(folder / RESULTS, run.metrics)
+    if found.predictions is not None:
+        found.predictions.to_parquet(folder / PREDICTIONS)
+    proof = None if trained is None else check_saved(job, trained)
+    write_record(job, found, ledger, proof)
+    write_report(folder)
+    write_card(folder)
+    (folder / MARKER).unlink(missing_ok=True)
+    commands = next_commands(job.recipe, run, job.task)
+    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands)
+
+
+def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:
+    """Totals over phases; evaluation and saving are left out of the time."""
+    if not ledger:
+        return {}
+    seconds, samples = sum(p["seconds"] for p in ledger), sum(p["samples"] for p in ledger)
+    steps = sum(p["steps"] for p in ledger)
+    return {
+        "train_loss": sum(p["train_loss"] * p["steps"] for p in ledger) / max(1, steps),
+        "train_runtime": seconds,
+        "train_samples_per_second": samples / max(seconds, 1e-6),
+    }
+
+
+def wait(args: Any) -> None:
+    """Until every process has come here."""
+    if args.world_size > 1 and "RANK" in os.environ:
+        import torch.distributed as dist
+
+        dist.barrier()
