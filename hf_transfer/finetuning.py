@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.finishing import Job, finish, wait
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
-from hf_transfer.models import adapted, in_fp32, loaded, new_parameters
+from hf_transfer.models import adapted, as_scored, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problems
 from hf_transfer.run import (
     MARKER,
@@ -115,6 +115,9 @@ def finetune(
     model, processor = loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
     notes = [*notes, *gave_way, *in_fp32(model), *task.fit(processor, model)]
+    if not args.do_train and not new:
+        data, told = as_scored(model, data)
+        notes += told
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     model = adapted(model, peft_config, args.seed)

@@ -72,3 +72,28 @@ def adapted(model: Any, peft_config: Any, seed: int) -> Any:
 
     set_seed(seed)  # LoRA's matrices do not depend on what was drawn before
     return adapt(model, peft_config)
+
+
+def as_scored(model: Any, data: Data) -> tuple[Data, list[str]]:
+    """For a model that is measured as it is: the data with its labels in the order of the checkpoint's head.
+
+    Returns:
+        The data, and a sentence for the plan where names or order differ.
+    """
+    from transformers import AutoConfig
+
+    if data.problem_type == "regression" or not model.config._name_or_path:
+        return data, []
+    config = AutoConfig.from_pretrained(model.config._name_or_path)
+    own = [config.id2label[i] for i in range(config.num_labels)]
+    if own == list(data.labels) or len(own) != len(data.labels):
+        return data, []
+    found = {name.casefold(): name for name in data.labels}
+    if {name.casefold() for name in own} == found.keys():
+        ordered = data.with_labels([found[name.casefold()] for name in own])
+        model.config.id2label, model.config.label2id = dict(ordered.id2label), dict(ordered.label2id)
+        return ordered, [f"Labels stand in the checkpoint's order: {', '.join(ordered.labels[:8])}."]
+    pairs = [f"{theirs} = {ours}" for theirs, ours in zip(own, data.labels, strict=True)]
+    return data, [
+        f"The checkpoint names its labels otherwise; they are matched by position: {', '.join(pairs[:8])}."
+    ]

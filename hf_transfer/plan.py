@@ -104,7 +104,7 @@ def print_results(
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
     for split in splits:
         shown = "test" if split == "test" else "validation"
-        chosen = "" if split == "test" else " (chosen here)"
+        chosen = " (chosen here)" if split == "eval" and "train_loss" in results else ""
         table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         for column in ("  metric", "value", "95 % interval", "baseline"):
             table.add_column(column, justify="left" if column.strip() == "metric" else "right")

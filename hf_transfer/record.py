@@ -172,10 +172,11 @@ def changed_arguments(args: Any) -> dict[str, Any]:
     """Training arguments that differ from transformers' defaults, as JSON; folders and tokens left out."""
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
     private = ("output_dir", "hub_token", "logging_dir", "resume_from_checkpoint", "run_name")
+    # transformers fills in those of the machine (accelerator_config, fsdp_config) itself
+    told = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "liger_kernel_config")
     shown = {k: v for k, v in args.to_dict().items() if k in defaults and k not in private}
-    return {
-        k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) and v != defaults[k]
-    }
+    plain = {k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) or k in told}
+    return {k: v for k, v in plain.items() if v is not None and v != defaults[k]}
 
 
 def _peft(peft_config: Any) -> dict[str, Any] | None:

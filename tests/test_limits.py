@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
 import torch
 from architectures import make
 from small_training import make_setup, state
 
-from hf_transfer import Problems, Run, finetune
+from hf_transfer import TEXT_CLASSIFICATION, Problems, Run, default_arguments, finetune, load
 from hf_transfer.run import MARKER, check_resumed, write_json
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
@@ -94,6 +95,27 @@ def test_defaults_yield_to_a_dict_too(args: dict[str, Any], base: Path, tmp_path
     assert ("eval_accuracy" in found.metrics) == args.get("do_eval", True)
     if "eval_on_start" in args:
         assert found.metrics["train_runtime"] > 1e-3  # the clock counts from the start
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_a_measured_checkpoint_keeps_the_order_of_its_labels(kind: str, base: Path, tmp_path: Path) -> None:
+    """Measured as it is, on the same rows with its label names turned round, a model scores what it scored."""
+    from transformers import AutoConfig
+
+    first = run(base, tmp_path / "first", kind, args={"num_train_epochs": 3, "learning_rate": 1e-2})
+    measure = {"do_train": False, "do_eval": True, "do_predict": True}
+    data = load(TEXT_CLASSIFICATION, tiny.rows(60, kind))
+    turned = data.with_labels(data.labels[::-1])
+    assert turned.labels != data.labels
+    args = default_arguments() | QUIET | measure | {"output_dir": str(tmp_path / "again")}
+    again = finetune(TEXT_CLASSIFICATION, first.output_dir, turned, args=args)
+    name = "test_accuracy" if kind == "single" else "test_map"
+    assert again.metrics[name] == pytest.approx(first.metrics[name], abs=1e-6)
+    assert any("checkpoint's order" in note for note in again.record["plan_notes"])
+    assert tuple(AutoConfig.from_pretrained(again.output_dir).id2label.values()) == data.labels
+    assert "nothing was trained or chosen" in (tmp_path / "again" / "README.md").read_text()
+    labels = [pd.read_parquet(tmp_path / run / "predictions.parquet")["label"] for run in ("first", "again")]
+    assert [sorted(row) for row in labels[0]] == [sorted(row) for row in labels[1]]
 
 
 def test_plain_training_arguments_train(base: Path, tmp_path: Path) -> None:

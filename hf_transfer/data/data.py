@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,3 +40,17 @@ class Data:
     def label2id(self) -> dict[str, int]:
         """Name -> id."""
         return {name: i for i, name in self.id2label.items()}
+
+    def with_labels(self, labels: Sequence[str]) -> Data:
+        """The same rows with the same label names in another order: ids change, meanings do not."""
+        if self.problem_type == "regression" or tuple(labels) == self.labels:
+            return self
+        new = [labels.index(name) for name in self.labels]
+        splits = {}
+        for split, rows in self.splits.items():
+            ids = rows["label"][:]
+            moved = [new[i] if isinstance(i, int) else sorted(new[k] for k in i) for i in ids]
+            kept = [name for name in rows.column_names if name != "row"]  # `row` stays the last
+            fresh = rows.remove_columns("label").add_column("label", moved, feature=rows.features["label"])
+            splits[split] = fresh.select_columns([*kept, "row"])
+        return replace(self, splits=splits, labels=tuple(labels))

@@ -98,4 +98,6 @@ def measured_words(record: Record) -> str:
     rows = f"{len(record.predictions):,} rows of " if record.predictions is not None else ""
     if record.measured == "test":
         return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
+    if not record.phases:
+        return f"{rows}the {record.split} split; nothing was trained or chosen in this run"
     return f"{rows}the {record.split} split: chosen and reported on validation, so a little flattering"
