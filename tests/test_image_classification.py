@@ -229,6 +229,7 @@ def test_tensorflow_rates_are_turned_round() -> None:
     notes = task.tensorflow_rates(model)
     assert len(notes) == 2 and "0.8" in notes[0] and "0.997" in notes[1]
     assert {round(m.p, 6) for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.2}
+    assert model.config.classifier_dropout_prob == pytest.approx(0.2)
     assert {m.momentum for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
     assert task.tensorflow_rates(architectures.make("resnet")) == []
 

@@ -71,6 +71,9 @@ def tensorflow_rates(model: nn.Module) -> list[str]:
         was = dropouts[0].p
         for dropout in dropouts:
             dropout.p = 1 - dropout.p
+        for name, value in model.config.to_dict().items():  # so that the saved model says it too
+            if "dropout" in name and value == was:
+                setattr(model.config, name, 1 - was)
         notes.append(
             f"The checkpoint's dropout of {was:g} is a rate of keeping, carried over as it stood: {1 - was:.3g} is used."
         )
