@@ -199,7 +199,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     trainer.add_callback(clock)
     with stopping() as stop:
         trainer.add_callback(stop)
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.number is not None:
         raise Stopped(stop.number)
     seconds = max(1e-6, time.monotonic() - started - clock.seconds)
@@ -208,7 +208,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     entry |= {
         "seconds": round(seconds, 3),
         "samples": _samples(trainer, begun),
-        "train_loss": _train_loss(trainer, result.training_loss, begun),
+        "train_loss": _train_loss(trainer, begun),
         "epochs": trainer.state.epoch,
         "steps": trainer.state.global_step,
         "best": _best(trainer),
@@ -267,16 +267,13 @@ def planned_steps(trainer: PhaseTrainer) -> int:
     return max(1, -int(-args.num_train_epochs * per_epoch // 1))
 
 
-def _train_loss(trainer: PhaseTrainer, since: float, begun: int) -> float:
-    """Mean loss over the steps of the phase: what was logged before it was resumed, and the mean since then.
+def _train_loss(trainer: PhaseTrainer, begun: int) -> float:
+    """Mean loss over the steps of the phase: what was logged before it was resumed, and the sum since then.
 
-    Stock tells the latter only.
+    Stock tells the mean since then only, or, in older versions, that sum divided by all steps.
     """
-    if not begun:
-        return since
-    covered: float = trainer.state.global_step - begun
-    total = since * covered
-    last = 0.0
+    total = float(trainer._total_loss_scalar)
+    covered, last = trainer.state.global_step - begun, 0
     for row in trainer.state.log_history:
         if "loss" in row and row["step"] <= begun:
             total += row["loss"] * (row["step"] - last)

@@ -372,7 +372,10 @@ def test_help_names_every_flag_and_no_hidden_one() -> None:
     text = help_text(RecipeArguments, everything=True)
     missing = [name for name in training_fields() if f"--{name}" not in text and name not in HIDDEN]
     assert not missing and "--mixup NUMBER" in text and "--image_column" not in text
-    assert max(map(len, help_text(RecipeArguments, everything=False, columns=80).splitlines())) <= 90
+    _usage, *lines = help_text(
+        RecipeArguments, everything=False, columns=80
+    ).splitlines()  # it names the script's path
+    assert max(map(len, lines)) <= 90
 
 
 def test_data_arguments_are_those_of_load() -> None:

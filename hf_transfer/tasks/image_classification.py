@@ -50,7 +50,7 @@ def fit(processor: Any, model: Any) -> list[str]:
     return notes
 
 
-def tensorflow_rates(model: nn.Module) -> list[str]:
+def tensorflow_rates(model: Any) -> list[str]:
     """Mend rates that were carried over from TensorFlow the wrong way round, and say so.
 
     TensorFlow's `keep_prob` and `decay` are one minus PyTorch's dropout probability and batch norm momentum. Taken as
