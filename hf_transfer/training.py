@@ -273,7 +273,8 @@ def _train_loss(trainer: PhaseTrainer, begun: int) -> float:
     Stock tells the mean since then only, or, in older versions, that sum divided by all steps.
     """
     total = float(trainer._total_loss_scalar)
-    covered, last = trainer.state.global_step - begun, 0
+    covered: float = trainer.state.global_step - begun
+    last: float = 0
     for row in trainer.state.log_history:
         if "loss" in row and row["step"] <= begun:
             total += row["loss"] * (row["step"] - last)

@@ -14,7 +14,6 @@ from hf_transfer.tasks.task import Prepared, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import nn
 
     from hf_transfer.data import Data
 
