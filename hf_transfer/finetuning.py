@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,6 @@ def _setup(
 ) -> Setup:
     from dataclasses import replace
 
-    from hf_transfer.evaluation.classification import compute
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
@@ -198,7 +198,6 @@ def _setup(
     ]
     for phase in planned:
         check_peft(groups, phase.learns, hasattr(model, "peft_config"))
-    size = max(1, len(data.labels))
     return Setup(
         model=model,
         groups=groups,
@@ -208,10 +207,26 @@ def _setup(
         prepared=prepared,
         collator=task.collator(processor),
         processor=processor,
-        compute_metrics=lambda found: compute(
-            data.problem_type, found.predictions, found.label_ids, num_labels=size, extra=tuple(metrics or ())
-        ),
+        compute_metrics=partial(_measured, data, tuple(metrics or ())),
     )
+
+
+def _measured(data: Data, extra: tuple[Any, ...], found: Any) -> dict[str, float]:
+    """What Trainer logs at an evaluation and chooses the best model by, as the run's end measures it on validation.
+
+    Several labels: at thresholds tuned on these rows. At 0.5 a model of many rare labels gives none for a long time, its F1
+    is 0 at every evaluation, and the first would be taken for the best.
+    """
+    import numpy as np
+
+    from hf_transfer.evaluation.classification import compute, probabilities
+    from hf_transfer.evaluation.thresholds import tune
+
+    problem, logits, labels = data.problem_type, found.predictions, found.label_ids
+    several = problem == "multi_label_classification" and bool(np.isfinite(logits).all())
+    thresholds = tune(probabilities(problem, logits), labels) if several else None
+    size = max(1, len(data.labels))
+    return compute(problem, logits, labels, num_labels=size, thresholds=thresholds, extra=extra)
 
 
 def _groups(model: Any, strategy: Any, layer_decay: float | None) -> Any:

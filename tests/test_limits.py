@@ -141,6 +141,23 @@ def test_a_named_metric_is_the_one_that_chooses(
     )
 
 
+def test_the_best_of_several_labels_is_chosen_at_tuned_thresholds(base: Path, tmp_path: Path) -> None:
+    """As the end of the run measures it: at 0.5 a model that is sure of nothing yet has no F1 at all."""
+    args = {
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "learning_rate": 1e-4,
+    }
+    found = run(base, tmp_path / "run", "multi", args=args)
+    history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    seen = {row["step"]: row["eval_f1_micro"] for row in history if "eval_f1_micro" in row}
+    best = json.loads((tmp_path / "run" / "phases.json").read_text())[0]["best"]
+    assert len(seen) == 2 and best["value"] == max(seen.values()) > 0
+    assert found.metrics["eval_f1_micro"] == pytest.approx(best["value"], abs=1e-6)
+
+
 def test_early_stopping_needs_no_best_model_at_the_end(base: Path, tmp_path: Path) -> None:
     args = {"load_best_model_at_end": False}
     assert run(base, tmp_path / "run", args=args, early_stopping_patience=1).record["global_step"] == 2
