@@ -85,12 +85,26 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     if found.predictions is not None:
         found.predictions.to_parquet(folder / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
+    poor = _no_better(run.metrics, headline(job.data.problem_type))
+    job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
     commands = next_commands(job.recipe, run, job.task)
-    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands)
+    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor)
+
+
+def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
+    """A warning where the model is no better than a constant answer."""
+    found = []
+    for prefix, split in (("test", "test"), ("eval", "validation")):
+        value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
+        if value is not None and constant is not None and not value > constant:
+            what = f"{name} {value:.4f} is no better than that of the best constant answer, {constant:.4f}"
+            mend = "train longer or at a higher --learning_rate, and look at rows and labels"
+            found.append({"where": split, "what": what, "mend": mend})
+    return found
 
 
 def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -51,10 +52,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         out.print(_phase_table(phase))
     for note in plan["notes"]:
         out.print(f"  note: {_escape(note)}")
-    for warning in plan["warnings"]:
-        out.print(f"  [yellow]warning[/yellow] {_escape(warning['where'])}: {_escape(warning['what'])}")
-        if warning.get("mend"):
-            out.print(f"          -> {_escape(warning['mend'])}")
+    _print_warnings(out, plan["warnings"])
     out.print()
 
 
@@ -96,10 +94,21 @@ def _bundled(groups: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return bundles
 
 
+def _print_warnings(out: Console, warnings: Sequence[dict[str, str]]) -> None:
+    for warning in warnings:
+        out.print(f"  [yellow]warning[/yellow] {_escape(warning['where'])}: {_escape(warning['what'])}")
+        if warning.get("mend"):
+            out.print(f"          -> {_escape(warning['mend'])}")
+
+
 def print_results(
-    results: dict[str, float], headline: str, folder: str, next_commands: dict[str, str]
+    results: dict[str, float],
+    headline: str,
+    folder: str,
+    next_commands: dict[str, str],
+    warnings: Sequence[dict[str, str]] = (),
 ) -> None:
-    """Metrics by split with interval and baseline, where things lie, what to do next."""
+    """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next."""
     out = console()
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
     for split in splits:
@@ -121,6 +130,7 @@ def print_results(
                 f"{baseline:.4f}" if baseline is not None else "",
             )
         out.print(table)
+    _print_warnings(out, warnings)
     out.print(
         f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html"
     )

@@ -158,6 +158,20 @@ def test_the_best_of_several_labels_is_chosen_at_tuned_thresholds(base: Path, tm
     assert found.metrics["eval_f1_micro"] == pytest.approx(best["value"], abs=1e-6)
 
 
+def test_a_model_no_better_than_a_constant_is_said_so(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the table, the record (and so the report) and the card; not where the model is better."""
+    poor = run(base, tmp_path / "poor", args={"learning_rate": 1e-7})
+    assert "no better than that of the best constant answer" in " ".join(capsys.readouterr().out.split())
+    told = [warning for warning in poor.record["data"]["audit"]["warnings"] if "no better" in warning["what"]]
+    assert {warning["where"] for warning in told} <= {"test", "validation"} and told
+    assert "no better than" in (tmp_path / "poor" / "README.md").read_text()
+    good = run(base, tmp_path / "good", args={"learning_rate": 1e-2, "max_steps": 12})
+    assert good.metrics["test_accuracy"] > good.metrics["test_baseline_accuracy"]
+    assert "no better" not in capsys.readouterr().out
+
+
 def test_early_stopping_needs_no_best_model_at_the_end(base: Path, tmp_path: Path) -> None:
     args = {"load_best_model_at_end": False}
     assert run(base, tmp_path / "run", args=args, early_stopping_patience=1).record["global_step"] == 2
