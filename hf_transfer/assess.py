@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.divergence import check_scores
 from hf_transfer.evaluation.baselines import baseline
 from hf_transfer.evaluation.classification import compute, headline, probabilities
 from hf_transfer.evaluation.intervals import intervals
@@ -64,6 +65,7 @@ def assess(
         labels = label_array(data.splits[split], data)
         inputs = prepared.splits[split].remove_columns("labels")
         found.logits[split] = logits = _shared_scores(model, inputs, collator, batch_size, world)
+        check_scores(logits, split)
         if data.problem_type == "multi_label_classification" and split == "validation":
             found.thresholds = [float(t) for t in tune(probabilities(data.problem_type, logits), labels)]
         options: dict[str, Any] = {"num_labels": size, "thresholds": found.thresholds}

@@ -76,6 +76,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.plan import print_results
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
+    from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
 
     folder = Path(run.output_dir)
@@ -83,7 +84,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
-        found.predictions.to_parquet(folder / PREDICTIONS)
+        with placed(folder) as beside:
+            found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
     poor = _no_better(run.metrics, headline(job.data.problem_type))
     job.plan["warnings"] += poor  # for the report and the limits in the card

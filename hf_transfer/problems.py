@@ -28,6 +28,10 @@ class Problems(ValueError):
         super().__init__("\n".join(str(problem) for problem in problems))
 
 
+class Diverged(RuntimeError):
+    """Training, or the model that came of it, gives values that are no finite numbers: exit code 1, no traceback."""
+
+
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     """`' (did you mean X?)'` for the closest of `names`, or nothing."""
     import difflib

@@ -9,7 +9,9 @@ import numpy as np
 
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
+from hf_transfer.saved import placed
 from hf_transfer.trainer import quiet
+from hf_transfer.training import save_weights
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -29,17 +31,16 @@ def save(setup: Setup, thresholds: list[float] | None) -> Any:
     """
     model, folder = setup.model, setup.folder
     if setup.is_peft:
-        model.save_pretrained(str(folder / ADAPTER))
-        (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+        save_weights(model, folder / ADAPTER)
         model = model.merge_and_unload()
     model.eval()
     model.config.use_cache = getattr(model.config, "use_cache", None)
     if thresholds is not None:
         model.config.thresholds = thresholds
     model.config._name_or_path = ""  # a folder of this machine, otherwise
-    with quiet():
-        model.save_pretrained(str(folder))
-    setup.processor.save_pretrained(str(folder))
+    with placed(folder) as beside, quiet():
+        model.save_pretrained(str(beside))
+        setup.processor.save_pretrained(str(beside))
     return model
 
 

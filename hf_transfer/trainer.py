@@ -12,17 +12,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from torch.utils.data import IterableDataset, SequentialSampler
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import EpochSampler
+from hf_transfer.data.drawing import ROWS, KeyedBatches, KeyedRows, Keys
+from hf_transfer.divergence import LossWatch
+from hf_transfer.saved import name_full_disk, seal
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
 
+LOSSES = "losses.json"  # of a checkpoint: what was summed up since the last log, by process
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
 
@@ -55,6 +59,45 @@ class PhaseTrainer(Trainer):
         )
         self._still: list[nn.Module] = []
         self._staging: str | None = None
+        self._watch = LossWatch()
+        self._seen, self._ending, self._save_later = -1, False, False
+        self._recalled: Path | None = None  # the checkpoint whose losses are still to be taken up
+        self.recalled = False  # whether it had them
+
+    # Batches: each under a random state of its own, and with the numbers of its rows.
+
+    def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("is_training") or isinstance(dataset, IterableDataset):
+            return super()._get_dataloader(dataset, description, *args, **kwargs)
+        plain, only_used = self.data_collator, self.args.remove_unused_columns
+        collate = plain
+        if hasattr(dataset, "remove_columns") and hasattr(dataset, "column_names"):
+            dataset = self._remove_unused_columns(dataset, description)
+        else:
+            collate = self._get_collator_with_removed_columns(plain, description)
+        seed, sampler = self._data_seed, kwargs.pop("sampler_fn")
+        self.data_collator, self.args.remove_unused_columns = KeyedBatches(collate, seed, len(dataset)), False
+        try:
+            return super()._get_dataloader(
+                KeyedRows(dataset, seed),
+                description,
+                *args,
+                sampler_fn=lambda rows: Keys(sampler(dataset), len(dataset)),
+                **kwargs,
+            )
+        finally:
+            self.data_collator, self.args.remove_unused_columns = plain, only_used
+
+    @property
+    def _data_seed(self) -> int:
+        return self.args.data_seed if self.args.data_seed is not None else self.args.seed
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """One micro-batch; its loss and rows are kept for `_watch` without waiting for the device."""
+        rows = inputs.pop(ROWS, None)
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._watch.add(self.state.global_step + 1, loss, rows)
+        return loss
 
     # The loss. Stock passes num_items_in_batch to models that ignore it and then skips its own division, so that
     # accumulation and several processes multiply loss and gradients.
@@ -132,7 +175,7 @@ class PhaseTrainer(Trainer):
         args = self.args
         return EpochSampler(
             len(dataset),
-            seed=args.data_seed if args.data_seed is not None else args.seed,
+            seed=self._data_seed,
             lengths=self.lengths if strategy == "group_by_length" else None,
             batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         )
@@ -140,10 +183,84 @@ class PhaseTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)  # stock length grouping reorders predictions
 
+    # The loop: what stock does at a step's or an epoch's end, or after an interruption, that a resumed run would not.
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> Any:
+        with quiet():  # stock warns of flags that are compared, and said, before training
+            found = super()._init_training_state(*args, **kwargs)
+        checkpoint = args[3] if len(args) > 3 else kwargs["resume_from_checkpoint"]
+        if checkpoint is not None:
+            self._recalled = Path(checkpoint)
+            self.state.compute_steps(self.args, self.state.max_steps)  # stock goes on with the old logging_steps
+            if self.state.best_global_step:  # beside this one: the run folder may have been moved
+                best = Path(checkpoint).parent / f"checkpoint-{self.state.best_global_step}"
+                self.state.best_model_checkpoint = str(best) if best.is_dir() else None
+        return found
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        self._recall_losses()
+        # Stock takes one step more where a run was interrupted after its last one.
+        if self.state.global_step >= self.state.max_steps or self._had_stopped():
+            self.control.should_training_stop = True
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
+
+    def _had_stopped(self) -> bool:
+        """Whether early stopping had ended the phase when the checkpoint was saved."""
+        stopping = [c for c in self.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+        return any(c.early_stopping_patience_counter >= c.early_stopping_patience for c in stopping)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        control, step = self.control, self.state.global_step
+        if control.should_log or control.should_evaluate or control.should_save or self._watch.long:
+            self._watch.check(self._where())
+        self._ending = self._seen == step  # called once more for this step: the epoch ends, or the training
+        self._seen = step
+        if self._ending and self._save_later:
+            control.should_save, self._save_later = True, False
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        self._recall_losses()
+        self._watch.check(self._where())
+        return super()._finalize_training(*args, **kwargs)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        found = super()._get_grad_norm(model, grad_norm)
+        if not self.args.fp16:  # under its scaling an infinite one is normal: the step is left out
+            self._watch.norm(found)
+        return found
+
+    def _where(self) -> str:
+        return f"phase {self.phase.name}, learning rate {self.args.learning_rate:g}"
+
+    # The mean loss since the last log, and over the run: stock forgets both when it resumes.
+
+    def _save_losses(self, folder: Path) -> None:
+        mine = self._tr_loss.detach().reshape(1).float()
+        lost = self.accelerator.gather(mine).tolist()
+        if self.args.should_save:
+            kept = {"since_log": lost, "total": self._total_loss_scalar, "logged": self._globalstep_last_logged}
+            (folder / LOSSES).write_text(json.dumps(kept))
+
+    def _recall_losses(self) -> None:
+        if self._recalled is None or not (self._recalled / LOSSES).is_file():
+            return
+        kept = json.loads((self._recalled / LOSSES).read_text())
+        lost, self._recalled = kept["since_log"], None
+        same = len(lost) == self.args.world_size
+        self._tr_loss += lost[self.args.process_index] if same else sum(lost) / len(lost)
+        self._total_loss_scalar, self._globalstep_last_logged = kept["total"], kept["logged"]
+        self.recalled = True
+
     # Checkpoints: written beside, then renamed; loaded through from_pretrained, because stock matches the saved
     # names of vision models against the names in memory and silently skips what differs.
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        epoch = self.state.epoch or 0.5
+        if not self._ending and (epoch == int(epoch) or self.control.should_training_stop):
+            self._save_later = True  # an evaluation or a log may follow, which a resumed run would leave out
+            return
         folder = Path(str(self.args.output_dir))
         final, staging = folder / f"checkpoint-{self.state.global_step}", folder / "checkpoint.partial"
         if self.args.should_save:
@@ -153,6 +270,14 @@ class PhaseTrainer(Trainer):
         try:
             with quiet():
                 super()._save_checkpoint(model, trial)
+            self._save_losses(staging / final.name)
+        except Exception as error:
+            if self.args.should_save:
+                try:
+                    name_full_disk(error, folder)
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
+            raise
         finally:
             self._staging = None
         if self.state.best_global_step == self.state.global_step:
@@ -160,6 +285,7 @@ class PhaseTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self.state.save_to_json(str(staging / final.name / TRAINER_STATE_NAME))
+            seal(staging / final.name)
             shutil.rmtree(final, ignore_errors=True)
             os.replace(staging / final.name, final)
             shutil.rmtree(staging, ignore_errors=True)
@@ -218,31 +344,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def newest_checkpoint(folder: str | Path) -> Path | None:
-    """The newest complete `checkpoint-N` below `folder`; torn ones are passed over."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.partition("-")[2].isdigit()]
-    for path in sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
-        if complete(path):
-            return path
-    return None
-
-
-def complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint holds all that an exact resume reads: state, optimizer, schedule, random states, weights."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    weights = [
-        *checkpoint.glob("*.safetensors"),
-        *checkpoint.glob("pytorch_model_fsdp*"),
-        *checkpoint.glob("global_step*"),
-    ]
-    named = all((checkpoint / name).is_file() for name in ("optimizer.pt", "scheduler.pt"))
-    sharded = any(checkpoint.glob("optimizer_*")) or any(checkpoint.glob("global_step*"))
-    return bool(weights) and (named or sharded) and any(checkpoint.glob("rng_state*.pth"))
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

@@ -13,21 +13,16 @@ from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallbac
 
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
+from hf_transfer.divergence import finite
 from hf_transfer.progress import EvaluationClock, Progress
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
+from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import (
-    Objective,
-    PhaseTrainer,
-    load_weights,
-    newest_checkpoint,
-    quiet,
-    stock_objective,
-)
+from hf_transfer.trainer import Objective, PhaseTrainer, load_weights, quiet, stock_objective
 
 
 @dataclass
@@ -127,6 +122,14 @@ def phase_weights(setup: Setup, number: int) -> Path:
     return folder / ADAPTER if setup.is_peft else folder
 
 
+def save_weights(model: Any, folder: Path) -> None:
+    """Save a model, or its adapter, beside and move it into `folder`: what stands there is whole at every moment."""
+    with placed(folder) as beside, quiet():
+        model.save_pretrained(str(beside))
+        if hasattr(model, "peft_config"):
+            (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+
+
 def restore(model: Any, folder: Path) -> None:
     """Load a finished phase's weights into the model, an adapter's into its adapter."""
     if hasattr(model, "peft_config"):
@@ -152,6 +155,8 @@ def phase_arguments(setup: Setup, number: int) -> Any:
         args.learning_rate = (
             phase.learning_rate
         )  # that of the topmost learning group; the others' follow from it
+    args.restore_callback_states_from_checkpoint = True  # early stopping counts on
+    args.logging_nan_inf_filter = False  # it hides what is no number, and waits for the device at every step
     args.push_to_hub = False
     for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
         setattr(args, name, None)
@@ -181,7 +186,7 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         train_dataset=splits["train"],
         eval_dataset=evaluation,
         processing_class=setup.processor,
-        compute_metrics=setup.compute_metrics,
+        compute_metrics=finite(setup.compute_metrics),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -194,6 +199,8 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
 def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
     trainer = phase_trainer(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
+    if begun:
+        trainer.args.eval_on_start = False
     started = time.monotonic()
     clock = EvaluationClock()
     trainer.add_callback(clock)
@@ -216,11 +223,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     }
     if setup.args.should_save:
         _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
-        weights = phase_weights(setup, number)
-        with quiet():
-            model.save_pretrained(str(weights))
-        if setup.is_peft:
-            (weights / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+        save_weights(model, phase_weights(setup, number))
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
     return entry
@@ -268,18 +271,12 @@ def planned_steps(trainer: PhaseTrainer) -> int:
 
 
 def _train_loss(trainer: PhaseTrainer, begun: int) -> float:
-    """Mean loss over the steps of the phase: what was logged before it was resumed, and the sum since then.
+    """Mean loss over all steps of the phase; over those since it was resumed where the checkpoint does not tell.
 
     Stock tells the mean since then only, or, in older versions, that sum divided by all steps.
     """
-    total = float(trainer._total_loss_scalar)
-    covered: float = trainer.state.global_step - begun
-    last: float = 0
-    for row in trainer.state.log_history:
-        if "loss" in row and row["step"] <= begun:
-            total += row["loss"] * (row["step"] - last)
-            covered, last = covered + row["step"] - last, row["step"]
-    return total / max(1, covered)
+    steps = trainer.state.global_step - (0 if trainer.recalled else begun)
+    return float(trainer._total_loss_scalar) / max(1, steps)
 
 
 def _samples(trainer: PhaseTrainer, begun: int) -> int:

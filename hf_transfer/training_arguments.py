@@ -103,7 +103,7 @@ def resumed(args: Any) -> tuple[bool, Path | None]:
         raise Problems(
             Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest")
         )
-    from hf_transfer.trainer import complete
+    from hf_transfer.saved import complete
 
     if not complete(path):
         what = f"{asked} is no whole checkpoint: its state, optimizer or weights are missing"

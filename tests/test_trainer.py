@@ -21,7 +21,8 @@ from two_processes import LENGTHS, trained
 
 from hf_transfer.data.batching import EpochSampler, by_length
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import complete, load_weights, newest_checkpoint
+from hf_transfer.saved import complete, newest_checkpoint
+from hf_transfer.trainer import load_weights
 from hf_transfer.training import phase_trainer
 
 HERE = Path(__file__).resolve().parent
