@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
+from hf_transfer.again import typed_command
 from hf_transfer.clash import warn_of_clash
 from hf_transfer.flags.command_line import Given, read_command_line
 from hf_transfer.flags.config_file import read_config_file
@@ -108,6 +109,8 @@ class Arguments:
 
     given: dict[str, Given] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What the user gave, ours and `TrainingArguments`', and where."""
+    typed: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether they were read from the command line of this process."""
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     """One sentence for each default that gave way; for the plan."""
 
@@ -126,6 +129,7 @@ class Arguments:
             "metrics": self.metrics,
             "recipe": recipe_name(type(self)),
             "notes": self.notes,
+            "command": typed_command() if self.typed else (),
         }
 
     def training(self, **defaults: Any) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     if problems:
         raise Problems(*problems)
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
-    arguments.given = given
+    arguments.given, arguments.typed = given, argv is None
     arguments.strategy = arguments.strategy.replace("_", "-")
     off = rules_out_best(asked)
     if off and arguments.early_stopping_patience is not None:

@@ -11,7 +11,9 @@ import torch.distributed as dist
 
 from hf_transfer.problems import Diverged
 
-MANY = 100  # steps after which losses are looked at though nothing is logged: one wait for the device in so many
+MANY = (
+    100  # steps after which losses are looked at though nothing is logged: one wait for the device in so many
+)
 TRY = (
     "What to try: a lower --learning_rate, a longer --warmup_steps, a smaller --max_grad_norm, fp32 in place of fp16 or "
     "bf16; and look at these rows for inputs or labels that are empty or extreme."
@@ -123,7 +125,8 @@ def check_scores(scores: Any, split: str) -> None:
     Raises:
         Diverged: with how many rows.
     """
-    wrong = ~np.isfinite(np.asarray(scores, dtype=np.float64)).reshape(len(scores), -1).all(axis=1)
-    if wrong.any():
-        said = f"The model's scores are no finite numbers in {wrong.sum()} of {len(wrong)} {split} rows"
+    finite_ones = np.isfinite(np.asarray(scores, dtype=np.float64)).reshape(len(scores), -1)
+    wrong = np.flatnonzero(~finite_ones.all(axis=1))
+    if len(wrong):
+        said = f"The model's scores are no finite numbers in {len(wrong)} of {len(scores)} {split} rows"
         raise Diverged(f"{said}: its weights have diverged.\n{TRY}")

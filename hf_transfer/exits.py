@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from hf_transfer.checkpoints import unreadable
-from hf_transfer.problems import Problem, Problems
+from hf_transfer.problems import Diverged, Problem, Problems
 
 
 def command(main: Callable[[], Any]) -> int:
@@ -20,6 +22,7 @@ def command(main: Callable[[], Any]) -> int:
     1 anything else, with a traceback and, last, what is safe on disk if the error carries that as `safe`.
     """
     try:
+        _end_on_sigterm()
         main()
         _leave_the_others()
         return 0
@@ -27,14 +30,33 @@ def command(main: Callable[[], Any]) -> int:
         return _refuse(error)
     except KeyboardInterrupt as error:
         return _stop("Interrupted.", error, getattr(error, "code", 130))
+    except Diverged as error:
+        return _stop(str(error), error, 1)
     except Exception as error:
         if (refused := _from_training_arguments(error) or unreadable(error)) is not None:
             return _refuse(refused)
+        if disk_is_full(error):
+            return _stop("The disk is full: free some space, then go on.", error, 1)
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        if disk_is_full(error):
-            said = "The disk is full: free some space, then go on with --resume_from_checkpoint true."
         return _stop(said, error, 1)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is not training that it stops."""
+
+    code = 128 + signal.SIGTERM
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end preparation and evaluation as Ctrl-C does: with a word, and without a traceback."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated("SIGTERM")
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 def _leave_the_others() -> None:
@@ -72,7 +94,7 @@ def _refuse(error: Problems) -> int:
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if code == 1 or os.environ.get("RANK", "0") == "0":
+    if (code == 1 and not isinstance(error, Diverged)) or os.environ.get("RANK", "0") == "0":
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

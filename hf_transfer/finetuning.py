@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.finishing import Job, finish, wait
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
-from hf_transfer.models import adapted, as_scored, in_fp32, loaded, new_parameters
+from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problems
+from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
     Run,
     check_folder,
-    check_resumed,
     claim,
     files_before,
     write_json,
@@ -58,6 +58,7 @@ def finetune(
     recipe: str | None = None,
     notes: Sequence[str] = (),
     objective: Objective | None = None,
+    command: Sequence[str] = (),
     **data_options: Any,
 ) -> Run:
     """Fine-tune a pretrained model for a task and leave a run folder behind.
@@ -83,6 +84,7 @@ def finetune(
         skip_reload_check: do not load the saved model in a fresh process and compare its scores.
         recipe, notes: name of the script that calls, and sentences for the plan.
         objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
+        command: the words that started this run, to tell how an interrupted one goes on.
         **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
 
     Returns:
@@ -113,6 +115,8 @@ def finetune(
     use_threads(cpu_threads)
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
+    if resume:
+        notes = [*notes, *keep_global_batch(args, Path(args.output_dir))]
     model, processor = loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
     notes = [*notes, *gave_way, *in_fp32(model), *task.fit(processor, model)]
@@ -121,6 +125,7 @@ def finetune(
         notes += told
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
+    base["weights"] = fingerprint(model, new)
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model) if peft_config is not None else []
     setup = _setup(
@@ -128,15 +133,10 @@ def finetune(
     )
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
-    begun = {
-        "fingerprint": data.source["fingerprint"],
-        "seed": args.seed,
-        "strategy": " + ".join(phase.name for phase in setup.phases),
-        "peft": setup.is_peft,
-    }
+    setup.command = tuple(command)
+    begun = settings(setup, data.source["fingerprint"], base)
     if resume:
-        check_resumed(Path(args.output_dir), begun)
-        notes.append(start_of(setup, start))
+        notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
     check_disk(Path(args.output_dir), model, args)
     check_optimizer(args, model)
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
@@ -166,7 +166,7 @@ def _begin(folder: Path, begun: dict[str, Any], resume: bool, overwrite: bool) -
     """Take the folder, and note what a resumed run must be begun with and which files were there before."""
     before = files_before(folder) if resume else None
     found_there = claim(folder, overwrite=overwrite and not resume)
-    write_json(folder / MARKER, begun | {"before": found_there if before is None else before})
+    write_json(folder / MARKER, {"begun": begun, "before": found_there if before is None else before})
 
 
 def _setup(

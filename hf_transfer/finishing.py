@@ -64,7 +64,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
             _write(run, job, found, ledger)
     except BaseException as error:
         if ledger:
-            error.safe = what_is_safe(job.setup)  # type: ignore[attr-defined]  # said last, by exits.command
+            error.safe = what_is_safe(job.setup, error)  # type: ignore[attr-defined]  # said last, by exits.command
         raise
     wait(args)  # no rank leaves before the first has written everything
     return run

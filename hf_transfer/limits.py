@@ -89,7 +89,7 @@ def check_metrics(extra: Sequence[Any] | None, problem_type: str, labels: int) -
 
 
 def check_optimizer(args: Any, model: Any) -> None:
-    """Stop now where the optimizer's package is missing or its options cannot be read.
+    """Stop now where the optimizer's package is missing, or its options or the schedule's cannot be read.
 
     Raises:
         Problems: what transformers says about it.
@@ -103,6 +103,30 @@ def check_optimizer(args: Any, model: Any) -> None:
         said = " ".join(str(error).split())[:300]
         mend = "adamw_torch, sgd and adafactor need nothing more"
         raise Problems(Problem("--optim", f"{name} cannot be used: {said}", mend)) from error
+    _check_schedule(args)
+
+
+def _check_schedule(args: Any) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    given = args.lr_scheduler_kwargs
+    some = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    try:
+        get_scheduler(
+            args.lr_scheduler_type,
+            some,
+            num_warmup_steps=args.get_warmup_steps(10),
+            num_training_steps=10,
+            scheduler_specific_kwargs=given,
+        )
+    except (TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
+        what = f"{name} cannot be made with {given or 'no further arguments'}: {' '.join(str(error).split())}"
+        mend = "see transformers.get_scheduler for what each takes; linear and cosine need nothing"
+        raise Problems(
+            Problem("--lr_scheduler_kwargs" if given else "--lr_scheduler_type", what, mend)
+        ) from error
 
 
 def check_disk(folder: Path, model: Any, args: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,24 @@ def new_parameters(model: Any) -> list[str]:
         name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()
     }
     return [name for name, loaded in marks.items() if not loaded] if any(marks.values()) else []
+
+
+def fingerprint(model: Any, new: list[str]) -> str:
+    """A cheap mark of the pretrained weights: names, shapes and some values of what the checkpoint held.
+
+    Of weights that no checkpoint gave, names and shapes only: they are drawn anew each time.
+    """
+    import torch
+
+    mark, drawn = hashlib.sha256(), set(new)
+    loaded = any(getattr(p, "_is_hf_initialized", False) for p in model.parameters())
+    for name, parameter in model.named_parameters():
+        mark.update(f"{name} {tuple(parameter.shape)}".encode())
+        if loaded and name not in drawn:
+            flat = parameter.detach().reshape(-1)
+            some = flat[:: max(1, len(flat) // 64)][:64].to("cpu", torch.float32)
+            mark.update(some.numpy().tobytes())
+    return mark.hexdigest()[:16]
 
 
 def adapted(model: Any, peft_config: Any, seed: int) -> Any:

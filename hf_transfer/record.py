@@ -13,6 +13,7 @@ from hf_transfer import hardware
 from hf_transfer.embedded import HUB_ID, hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.plan import duration, step_seconds
+from hf_transfer.resuming import begun_with
 from hf_transfer.run import MARKER, RUN, read_json, write_json
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def write_record(
         "thresholds": found.thresholds,
         "reload_check": proof,
         "plan_notes": plan["notes"],
+        "begun": begun_with(Path(args.output_dir)),
         "files": _written(Path(args.output_dir)),
     }
     write_json(Path(args.output_dir) / RUN, record)

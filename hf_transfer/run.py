@@ -176,33 +176,6 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise Problems(Problem("--output_dir", f"{nearest} {what}", "choose another folder"))
 
 
-def check_resumed(folder: Path, now: dict[str, Any]) -> None:
-    """Stop where the run in `folder` was begun with other rows, another seed or another way to learn.
-
-    Raises:
-        Problems: which of them.
-    """
-    then: dict[str, Any] = {}
-    if (folder / MARKER).is_file():
-        then = read_json(folder / MARKER)
-    elif (folder / RUN).is_file():
-        record = read_json(folder / RUN)
-        then = {
-            "fingerprint": record.get("data", {}).get("fingerprint"),
-            "seed": record.get("seed"),
-            "strategy": record.get("strategy"),
-            "peft": record.get("peft") is not None,
-        }
-    others = [name for name in now if then.get(name) is not None and then[name] != now[name]]
-    if others:
-        said = {"fingerprint": "other rows", "peft": "--peft given otherwise"}
-        what = " and ".join(said.get(name, f"{name} {then[name]} (now {now[name]})") for name in others)
-        mend = (
-            "give the same data and flags, or choose another folder, or --overwrite_output_dir to start again"
-        )
-        raise Problems(Problem("--resume_from_checkpoint", f"{folder} was begun with {what}", mend))
-
-
 def files_before(folder: Path) -> list[str] | None:
     """The files that were there before an unfinished run began; None where that is not known."""
     marker = folder / MARKER

@@ -34,6 +34,18 @@ class StopOnSignal(TrainerCallback):
         if args.world_size > 1:
             self.number = _largest(self.number, args.device)
             self.since = self.since or (time.monotonic() if self.number is not None else 0.0)
+        self._stop(control)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A signal that came during an evaluation stops before another step is begun."""
+        self.on_step_end(args, state, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """In the middle of an epoch leave out what belongs to its end: the run that goes on would measure it twice."""
+        if self.number is not None and state.epoch % 1 and state.global_step < state.max_steps:
+            control.should_log = control.should_evaluate = control.should_save = False
+
+    def _stop(self, control: Any) -> None:
         if self.number is not None:
             control.should_save = control.should_training_stop = True
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import nn
-from torch.utils.data import IterableDataset, SequentialSampler
+from torch.utils.data import IterableDataset, Sampler, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -61,30 +62,39 @@ class PhaseTrainer(Trainer):
         self._staging: str | None = None
         self._watch = LossWatch()
         self._seen, self._ending, self._save_later = -1, False, False
+        self._keys: Keys | None = None
         self._recalled: Path | None = None  # the checkpoint whose losses are still to be taken up
         self.recalled = False  # whether it had them
 
     # Batches: each under a random state of its own, and with the numbers of its rows.
 
-    def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs.get("is_training") or isinstance(dataset, IterableDataset):
-            return super()._get_dataloader(dataset, description, *args, **kwargs)
+    def _get_dataloader(
+        self,
+        dataset: Any,
+        description: str,
+        batch_size: int,
+        sampler_fn: Any = None,
+        is_training: bool = False,
+        dataloader_key: str | None = None,
+    ) -> Any:
+        make = super()._get_dataloader
+        if not is_training or isinstance(dataset, IterableDataset):
+            return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         plain, only_used = self.data_collator, self.args.remove_unused_columns
         collate = plain
-        if hasattr(dataset, "remove_columns") and hasattr(dataset, "column_names"):
+        if isinstance(dataset, Dataset):
             dataset = self._remove_unused_columns(dataset, description)
         else:
             collate = self._get_collator_with_removed_columns(plain, description)
-        seed, sampler = self._data_seed, kwargs.pop("sampler_fn")
-        self.data_collator, self.args.remove_unused_columns = KeyedBatches(collate, seed, len(dataset)), False
+        seed, size = self._data_seed, len(dataset)
+        sampler = sampler_fn(dataset)
+        if not isinstance(sampler, Sampler | EpochSampler):
+            return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+        self._keys = keys = Keys(sampler, size)
+        self.data_collator, self.args.remove_unused_columns = KeyedBatches(collate, seed, size), False
         try:
-            return super()._get_dataloader(
-                KeyedRows(dataset, seed),
-                description,
-                *args,
-                sampler_fn=lambda rows: Keys(sampler(dataset), len(dataset)),
-                **kwargs,
-            )
+            rows: Any = KeyedRows(dataset, seed)
+            return make(rows, description, batch_size, lambda _: keys, is_training, dataloader_key)
         finally:
             self.data_collator, self.args.remove_unused_columns = plain, only_used
 
@@ -191,7 +201,9 @@ class PhaseTrainer(Trainer):
         checkpoint = args[3] if len(args) > 3 else kwargs["resume_from_checkpoint"]
         if checkpoint is not None:
             self._recalled = Path(checkpoint)
-            self.state.compute_steps(self.args, self.state.max_steps)  # stock goes on with the old logging_steps
+            self.state.compute_steps(
+                self.args, self.state.max_steps
+            )  # stock goes on with the old logging_steps
             if self.state.best_global_step:  # beside this one: the run folder may have been moved
                 best = Path(checkpoint).parent / f"checkpoint-{self.state.best_global_step}"
                 self.state.best_model_checkpoint = str(best) if best.is_dir() else None
@@ -202,8 +214,13 @@ class PhaseTrainer(Trainer):
         # Stock takes one step more where a run was interrupted after its last one.
         if self.state.global_step >= self.state.max_steps or self._had_stopped():
             self.control.should_training_stop = True
-        if not self.control.should_training_stop:
-            super()._run_epoch(*args, **kwargs)
+        if self.control.should_training_stop:
+            return
+        if (
+            self._keys is not None
+        ):  # with several processes stock does not reach it through the batches it skips
+            self._keys.set_epoch(kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
 
     def _had_stopped(self) -> bool:
         """Whether early stopping had ended the phase when the checkpoint was saved."""
@@ -240,7 +257,11 @@ class PhaseTrainer(Trainer):
         mine = self._tr_loss.detach().reshape(1).float()
         lost = self.accelerator.gather(mine).tolist()
         if self.args.should_save:
-            kept = {"since_log": lost, "total": self._total_loss_scalar, "logged": self._globalstep_last_logged}
+            kept = {
+                "since_log": lost,
+                "total": self._total_loss_scalar,
+                "logged": self._globalstep_last_logged,
+            }
             (folder / LOSSES).write_text(json.dumps(kept))
 
     def _recall_losses(self) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
 
+from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
@@ -41,6 +43,7 @@ class Setup:
     callbacks: Sequence[TrainerCallback] = ()
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
+    command: Sequence[str] = ()  # the words that started the run, where they are known
 
     @property
     def folder(self) -> Path:
@@ -62,11 +65,11 @@ def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) ->
     try:
         return _train(setup, resume, checkpoint)
     except BaseException as error:
-        error.safe = what_is_safe(setup)  # type: ignore[attr-defined]  # said last, by exits.command
+        error.safe = what_is_safe(setup, error)  # type: ignore[attr-defined]  # said last, by exits.command
         raise
 
 
-def what_is_safe(setup: Setup) -> str:
+def what_is_safe(setup: Setup, error: BaseException | None = None) -> str:
     """The newest whole checkpoint of the run and how to go on from it."""
     folders = [phase_folder(setup, number) for number in range(len(setup.phases), 0, -1)]
     newest = next((found for folder in folders if (found := newest_checkpoint(folder)) is not None), None)
@@ -76,8 +79,12 @@ def what_is_safe(setup: Setup) -> str:
     saved = (
         f"Safe on disk: {newest}" if newest else f"Safe on disk: {done} finished phase(s) in {setup.folder}"
     )
-    again = f"--output_dir {setup.folder} --resume_from_checkpoint true"
-    return f"{saved}\nGo on with the same command and {again}"
+    if isinstance(error, Diverged):  # what goes on from there, with the same flags, comes to the same
+        return f"{saved}\nOther flags make another run: start it with --overwrite_output_dir, or in another folder."
+    if setup.command:
+        return f"{saved}\nGo on with:\n  {goes_on(setup.command, setup.folder)}"
+    again = f"output_dir={str(setup.folder)!r} and resume_from_checkpoint=True"
+    return f"{saved}\nGo on with the same call and, in its training arguments, {again}"
 
 
 def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str, Any]]:
@@ -94,8 +101,16 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
 
 
 def start_of(setup: Setup, checkpoint: Path | None) -> str:
-    """Where a resumed run goes on, as a sentence for the plan."""
+    """Where a resumed run goes on, as a sentence for the plan.
+
+    Raises:
+        Problems: the named checkpoint is another phase's than the one to go on with.
+    """
     done = len(read_json(setup.folder / PHASES)) if (setup.folder / PHASES).is_file() else 0
+    others = [n for n in range(1, len(setup.phases) + 1) if n != done + 1 and len(setup.phases) > 1]
+    if checkpoint and checkpoint.parent.resolve() in [phase_folder(setup, n).resolve() for n in others]:
+        what = f"{checkpoint} is not of phase {done + 1}, with which the run goes on"
+        raise Problems(Problem("--resume_from_checkpoint", what, "give true for the newest"))
     if done >= len(setup.phases):
         return "Training was finished already: nothing is trained again, only evaluated and saved."
     found = checkpoint or newest_checkpoint(phase_folder(setup, done + 1))
@@ -141,14 +156,14 @@ def restore(model: Any, folder: Path) -> None:
 def phase_arguments(setup: Setup, number: int) -> Any:
     """The run's arguments cut down to one phase's share; nothing is pushed from inside a phase."""
     phase, args = setup.phases[number - 1], copy.copy(setup.args)
-    whole = sum(p.share for p in setup.phases if p.epochs is None)
-    part = phase.share / whole if phase.epochs is None else None
-    if part is None:
+    sharing = [p for p in setup.phases if p.epochs is None]
+    if phase.epochs is not None:
         args.num_train_epochs, args.max_steps = phase.epochs, -1
     elif args.max_steps > 0:
-        args.max_steps = max(1, round(args.max_steps * part))
+        steps = shared_out(args.max_steps, [p.share for p in sharing])
+        args.max_steps = steps[[p is phase for p in sharing].index(True)]
     else:
-        args.num_train_epochs = args.num_train_epochs * part
+        args.num_train_epochs = args.num_train_epochs * phase.share / sum(p.share for p in sharing)
     args.output_dir = str(phase_folder(setup, number))
     args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
     if phase.learning_rate is not None:
@@ -161,6 +176,20 @@ def phase_arguments(setup: Setup, number: int) -> Any:
     for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
         setattr(args, name, None)
     return args
+
+
+def shared_out(steps: int, shares: Sequence[float]) -> list[int]:
+    """`steps` in parts as near to `shares` as whole numbers come; their sum is `steps`.
+
+    Raises:
+        Problems: a part would have no step at all.
+    """
+    ends = [round(steps * sum(shares[: i + 1]) / sum(shares)) for i in range(len(shares))]
+    parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    if min(parts) < 1:
+        what = f"{steps} are too few for {len(shares)} phases: they would take {', '.join(map(str, parts))}"
+        raise Problems(Problem("--max_steps", what, "give more steps"))
+    return parts
 
 
 def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:

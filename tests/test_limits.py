@@ -16,7 +16,6 @@ from architectures import make
 from small_training import make_setup, state
 
 from hf_transfer import TEXT_CLASSIFICATION, Problems, Run, default_arguments, finetune, load
-from hf_transfer.run import MARKER, check_resumed, write_json
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
 from hf_transfer.trainer import PhaseTrainer
@@ -205,15 +204,6 @@ def test_a_resumed_run_tells_the_loss_of_all_its_steps(tmp_path: Path) -> None:
     assert again["samples"] == 8
     assert "finished already" in start_of(setup, None)
     assert state(setup.model)
-
-
-def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
-    begun = {"fingerprint": "a", "seed": 1, "strategy": "full", "peft": False}
-    write_json(tmp_path / MARKER, begun | {"before": []})
-    check_resumed(tmp_path, begun)
-    for name, other in (("fingerprint", "b"), ("seed", 2), ("strategy", "head + full"), ("peft", True)):
-        with pytest.raises(Problems, match="was begun with"):
-            check_resumed(tmp_path, begun | {name: other})
 
 
 def test_a_signal_passed_on_by_a_launcher_is_not_a_second_one() -> None:

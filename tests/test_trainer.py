@@ -20,8 +20,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from two_processes import LENGTHS, trained
 
 from hf_transfer.data.batching import EpochSampler, by_length
-from hf_transfer.tasks.task import Prepared
 from hf_transfer.saved import complete, newest_checkpoint
+from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import load_weights
 from hf_transfer.training import phase_trainer
 

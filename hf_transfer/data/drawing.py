@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import Sampler
 
 ROWS = "row_numbers"  # of the training split, in every training batch
 
 
-class Keys:
+class Keys(Sampler[int]):
     """A sampler of rows as keys that hold the epoch too: epoch * size + row."""
 
     def __init__(self, sampler: Any, size: int) -> None:
@@ -62,8 +64,7 @@ class KeyedBatches:
         self.collate, self.seed, self.size = collate, seed, size
 
     def __call__(self, items: Sequence[tuple[int, Any]]) -> Any:
-        import torch
-
+        """A batch with the numbers of its rows beside what the collator makes."""
         keys = [key for key, _ in items]
         with drawing(self.seed, keys[0], 1):
             batch = self.collate([row for _, row in items])
@@ -74,8 +75,6 @@ class KeyedBatches:
 @contextlib.contextmanager
 def drawing(*seed: int) -> Iterator[None]:
     """Python, numpy and torch draw from `seed` on the CPU, and afterwards from where they were before."""
-    import torch
-
     before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     words = np.random.SeedSequence(seed).generate_state(2)
     random.seed(int(words[0]))
