@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from torch.utils.data import IterableDataset, Sampler, SequentialSampler
+from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -78,7 +78,8 @@ class PhaseTrainer(Trainer):
         dataloader_key: str | None = None,
     ) -> Any:
         make = super()._get_dataloader
-        if not is_training or isinstance(dataset, IterableDataset):
+        whole_batches = self.args.train_sampling_strategy == "batch_rebalance"
+        if not is_training or isinstance(dataset, IterableDataset) or whole_batches:
             return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         plain, only_used = self.data_collator, self.args.remove_unused_columns
         collate = plain
@@ -87,10 +88,7 @@ class PhaseTrainer(Trainer):
         else:
             collate = self._get_collator_with_removed_columns(plain, description)
         seed, size = self._data_seed, len(dataset)
-        sampler = sampler_fn(dataset)
-        if not isinstance(sampler, Sampler | EpochSampler):
-            return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
-        self._keys = keys = Keys(sampler, size)
+        self._keys = keys = Keys(sampler_fn(dataset), size)
         self.data_collator, self.args.remove_unused_columns = KeyedBatches(collate, seed, size), False
         try:
             rows: Any = KeyedRows(dataset, seed)
