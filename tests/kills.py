@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import csv
 import gc
+import io
 import json
 import os
 import random
@@ -177,7 +178,8 @@ def warm_up() -> None:
     compute("single_label_classification", scores, labels, num_labels=2)
     intervals("single_label_classification", scores, labels, ["accuracy", "f1_macro"], num_labels=2)
     # Plots take a third of such a run; here their files are written, but nothing is drawn.
-    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"")  # type: ignore[method-assign]
+    Figure(figsize=(1, 1)).savefig(empty := io.BytesIO(), format="png")
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(empty.getvalue())  # type: ignore[method-assign]
     gc.collect()
     gc.freeze()  # what is here already is not looked through in every fork
 
