@@ -20,8 +20,8 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import EpochSampler
-from hf_transfer.data.drawing import ROWS, KeyedBatches, KeyedRows, Keys
 from hf_transfer.divergence import LossWatch
+from hf_transfer.drawing import ROWS, KeyedBatches, KeyedRows, Keys
 from hf_transfer.saved import name_full_disk, seal
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
