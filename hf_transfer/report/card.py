@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.run import write_text
+
 from . import tables
 from .figures import Figure, baseline_words, figures, headline, measured_words
 from .html import ALTERNATIVES, facts
@@ -35,7 +37,7 @@ def write_card(folder: Path | str, repo_id: str | None = None) -> Path:
         f"---\n{data.to_yaml()}\n---\n\n{text}"
     )  # parsed here, so a broken card is never written
     path = record.folder / "README.md"
-    path.write_text(card.content, encoding="utf-8", errors="replace", newline="\n")
+    write_text(path, card.content)
     return path
 
 

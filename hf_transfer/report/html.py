@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.run import write_text
+
 from . import tables, training
 from .figures import baseline_words, figures, headline, measured_words
 from .plots import DPI, write_plots
@@ -32,7 +34,7 @@ def write_report(folder: Path | str) -> Path:
     record = read_record(folder)
     page = _environment().get_template("report.html.jinja").render(**_view(record, plots))
     path = record.folder / "report.html"
-    path.write_text(page, encoding="utf-8", errors="replace", newline="\n")
+    write_text(path, page)
     return path
 
 
