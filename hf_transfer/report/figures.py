@@ -96,8 +96,8 @@ def measured_words(record: Record) -> str:
     if record.measured is None:
         return "not evaluated"
     rows = f"{len(record.predictions):,} rows of " if record.predictions is not None else ""
-    if record.measured == "test":
-        return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
     if not record.phases:
         return f"{rows}the {record.split} split; nothing was trained or chosen in this run"
+    if record.measured == "test":
+        return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
     return f"{rows}the {record.split} split: chosen and reported on validation, so a little flattering"
