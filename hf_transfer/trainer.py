@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset, SequentialSampler
@@ -19,7 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_transfer.anatomy import LayerGroup
-from hf_transfer.data.batching import EpochSampler
+from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, KeyedBatches, KeyedRows, Keys
 from hf_transfer.saved import name_full_disk, seal
@@ -28,6 +29,8 @@ from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
 
 LOSSES = "losses.json"  # of a checkpoint: what was summed up since the last log, by process
+IDLE = "idle"  # marks a batch that must not count
+
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
 
@@ -106,6 +109,7 @@ class PhaseTrainer(Trainer):
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._watch.add(self.state.global_step + 1, loss, rows)
         return loss
+        self._shares: Shares | None = None
 
     # The loss. Stock passes num_items_in_batch to models that ignore it and then skips its own division, so that
     # accumulation and several processes multiply loss and gradients.
@@ -121,6 +125,7 @@ class PhaseTrainer(Trainer):
         if model.training:
             for module in self._still:
                 module.eval()  # Trainer calls model.train() before every step
+        idle = inputs.pop(IDLE, False)
         items = self._items(inputs) if model.training else None
         loss, outputs = self.objective(model, inputs)
         if model.training:
@@ -131,7 +136,7 @@ class PhaseTrainer(Trainer):
             else:
                 # A micro-batch's mean weighs as many items as it has; DDP then averages over the processes.
                 counted = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-                loss = loss * (items / num_items_in_batch * counted)
+                loss = loss * (0 if idle else items / num_items_in_batch * counted)
         return (loss, outputs) if return_outputs else loss
 
     def _items(self, inputs: dict[str, Any]) -> torch.Tensor | None:
@@ -139,6 +144,16 @@ class PhaseTrainer(Trainer):
         if not isinstance(labels, torch.Tensor):
             return None
         return (labels[..., 1:] if self._loss_shifts_labels else labels).ne(-100).sum()
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> torch.Tensor | int | None:
+        counted = batch_samples
+        last = self._shares is not None and self.accelerator.gradient_state.end_of_dataloader
+        if self._shares is not None and last and self._shares.idle(self.args.process_index):
+            # This process has no row in the epoch's last round: what it got instead must not count.
+            batch_samples[-1][IDLE] = True
+            nothing = torch.full_like(batch_samples[-1]["labels"], -100)
+            counted = [*batch_samples[:-1], {**batch_samples[-1], "labels": nothing}]
+        return super()._get_num_items_in_batch(counted, device)
 
     # What learns, at which rate.
 
@@ -187,6 +202,26 @@ class PhaseTrainer(Trainer):
             lengths=self.lengths if strategy == "group_by_length" else None,
             batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         )
+
+    def get_train_dataloader(self) -> Any:
+        """Stock's, but several processes get every row once."""
+        loader = super().get_train_dataloader()
+        shard = getattr(loader, "batch_sampler", None)
+        sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
+        fits = isinstance(shard, BatchSamplerShard) and isinstance(sampler, Keys)
+        if fits and not shard.drop_last and not shard.split_batches:
+            self._shares = Shares(sampler, self._train_batch_size, shard.num_processes)
+            shard.batch_sampler, shard.batch_size = self._shares, None
+        return loader
+
+    def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Stock's, but rows that only fill up the last round of several processes are no part of the loss."""
+        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        state, size = self.accelerator.gradient_state, self.args.eval_batch_size
+        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
+            own = max(1, min(size, state.remainder - self.args.process_index * size))
+            loss = super().prediction_step(model, {k: v[:own] for k, v in inputs.items()}, True)[0]
+        return loss, logits, labels
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)  # stock length grouping reorders predictions

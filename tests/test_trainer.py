@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from architectures import make
 from small_training import changed, make_setup, random_rows, state, training_arguments
+from torch.utils.data import BatchSampler
 from transformers import Trainer, TrainerCallback, default_data_collator
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from two_processes import LENGTHS, trained
+from two_processes import CASES, LENGTHS, trained, uneven
 
-from hf_transfer.data.batching import EpochSampler, by_length
+from hf_transfer.data.batching import EpochSampler, Shares, by_length
 from hf_transfer.saved import complete, newest_checkpoint
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import load_weights
@@ -65,7 +67,10 @@ def test_a_last_smaller_batch_weighs_by_its_rows(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
 
 
-def test_two_processes_change_nothing(whole: dict[str, Any], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes have left what they found."""
+    folder = tmp_path_factory.mktemp("two")
     command = [
         sys.executable,
         "-m",
@@ -76,15 +81,58 @@ def test_two_processes_change_nothing(whole: dict[str, Any], tmp_path: Path) -> 
         _free_port(),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command += [str(HERE / "two_processes.py"), str(tmp_path)]
+    command += [str(HERE / "two_processes.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert_same(found | {"weights": torch.load(tmp_path / "weights.pt")}, whole)
+    return folder
+
+
+def test_two_processes_change_nothing(whole: dict[str, Any], two: Path) -> None:
+    found = json.loads((two / "found.json").read_text())
+    assert_same(found | {"weights": torch.load(two / "weights.pt")}, whole)
     # Both processes hold the same weights after each phase: a new phase is wrapped anew.
     assert [a == b for a, b in found["replicas"]] == [True, True]
     assert found["replicas"][0] != found["replicas"][1]
     assert found["order"] == list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_that_do_not_divide_weigh_once(name: str, two: Path, tmp_path: Path) -> None:
+    """Losses, weights, statistics and what evaluation finds: of two processes as of one, and of both the same."""
+    found = torch.load(two / "uneven.pt")["cases"][name]
+    alone = uneven(tmp_path, per_device_train_batch_size=8, **CASES[name])
+    np.testing.assert_allclose(found["loss"], alone["loss"], atol=1e-5)
+    assert found["alike"]
+    for key, value in alone["state"].items():
+        assert (found["state"][key] - value).abs().max() < 1e-5, key
+    assert found["eval"]["eval_loss"] == pytest.approx(alone["eval"]["eval_loss"], abs=1e-5)
+    assert found["eval"]["eval_accuracy"] == alone["eval"]["eval_accuracy"]
+
+
+def test_two_processes_go_on_in_the_middle_of_the_second_epoch(two: Path) -> None:
+    assert torch.load(two / "uneven.pt")["resumed"] == [True, True]
+
+
+def test_stock_repeats_rows_in_the_last_round() -> None:
+    """The fault that is mended; when this fails the mend can go."""
+    batches = BatchSampler(EpochSampler(13, seed=1), 4, drop_last=False)
+    seen = [row for rank in (0, 1) for batch in BatchSamplerShard(batches, 2, rank) for row in batch]
+    assert len(seen) == 16 and len(set(seen)) == 13
+
+
+@pytest.mark.parametrize(("rows", "processes"), [(13, 2), (16, 2), (9, 2), (1, 3), (23, 4)])
+def test_every_row_is_given_out_once(rows: int, processes: int) -> None:
+    sampler = EpochSampler(rows, seed=1)
+    shares = Shares(sampler, 4, processes)
+    given = []
+    for rank in range(processes):
+        batches = list(BatchSamplerShard(shares, processes, rank))  # type: ignore[arg-type]
+        assert len(batches) == len(shares) // processes == -(-rows // (4 * processes))
+        given += [row for batch in (batches[:-1] if shares.idle(rank) else batches) for row in batch]
+    assert sorted(given) == list(range(rows))
+    assert sum(map(shares.idle, range(processes))) == max(
+        0, processes - (rows % (4 * processes) or processes)
+    )
 
 
 def _free_port() -> str:

@@ -5,6 +5,7 @@ python -m torch.distributed.run --nproc_per_node 2 tests/two_processes.py FOLDER
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 import architectures
 import torch
-from small_training import make_setup
+from peft import LoraConfig
+from small_training import changed, make_setup, random_rows, state
 
 from hf_transfer.data.batching import EpochSampler
+from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.training import phase_trainer, train
@@ -64,12 +67,68 @@ def two_phases(folder: Path) -> list[list[float]]:
     return sums
 
 
+def uneven(folder: Path, name: str = "bert", **arguments: Any) -> dict[str, Any]:
+    """Thirteen rows (or `n`), which no process count divides, over three epochs: losses and weights."""
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = architectures.make(name, **(still if name == "bert" else {}))
+    strategy = arguments.pop("strategy", "full")
+    if arguments.pop("lora", False):
+        torch.manual_seed(0)
+        model = adapt(model, LoraConfig(r=2))
+    given = {"n": 13, "max_steps": -1, "num_train_epochs": 3, "optim": "sgd", "learning_rate": 0.1}
+    setup = make_setup(model, name, folder, strategy, **(given | arguments))
+    trainer = phase_trainer(setup, 1)
+    trainer.train(resume_from_checkpoint=arguments.get("resume_from_checkpoint"))
+    evaluated = trainer.evaluate(random_rows(name, 11, seed=2))
+    mine = state(model)
+    return {
+        "loss": [row["loss"] for row in trainer.state.log_history if "grad_norm" in row],
+        "eval": {key: evaluated[key] for key in ("eval_loss", "eval_accuracy")},
+        "state": mine,
+        "alike": replicas_alike(mine),
+    }
+
+
+def replicas_alike(mine: dict[str, torch.Tensor]) -> bool:
+    """Whether all processes hold these tensors to the bit."""
+    if not torch.distributed.is_initialized():
+        return True
+    sums = {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in mine.items()}
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, sums)
+    return all(other == sums for other in everyone)
+
+
+# The rows that are left for the last round: 5 of 8, 1 of 8 (a process is idle), and with accumulation 1 of 16.
+CASES: dict[str, dict[str, Any]] = {
+    "uneven": {},
+    "idle": {"n": 9},
+    "accumulation": {"n": 25, "gradient_accumulation_steps": 2},
+    "lora": {"lora": True},
+    "frozen statistics": {"name": "resnet", "strategy": "feature-extraction"},
+}
+
+
+SAVED: dict[str, Any] = {"n": 25, "save_strategy": "steps", "save_steps": 6}
+
+
+def interrupted(folder: Path, **arguments: Any) -> list[bool]:
+    """Whether a run that goes on from the middle of its second epoch ends with the weights of the whole run."""
+    whole = uneven(folder / "whole", **SAVED, **arguments)
+    checkpoint = folder / "whole" / "checkpoint-6"  # of 12 steps, 4 an epoch
+    again = uneven(folder / "again", resume_from_checkpoint=str(checkpoint), **SAVED, **arguments)
+    return [again["loss"] == whole["loss"], not changed(whole["state"], again["state"])]
+
+
 def main(folder: Path) -> None:
+    cases = {key: uneven(folder / key, per_device_train_batch_size=4, **CASES[key]) for key in CASES}
+    resumed = interrupted(folder / "interrupted", per_device_train_batch_size=4, save_total_limit=2)
     found = trained(folder / "run", per_device_train_batch_size=4)
     found["replicas"] = two_phases(folder / "phases")
     assert torch.distributed.get_world_size() == 2
     if torch.distributed.get_rank() == 0:
         torch.save(found.pop("weights"), folder / "weights.pt")
+        torch.save({"cases": cases, "resumed": resumed}, folder / "uneven.pt")
         found["order"] = list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
         (folder / "found.json").write_text(json.dumps(found))
     torch.distributed.barrier()

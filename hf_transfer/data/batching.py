@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,42 @@ class EpochSampler:
             batches += [rows[i : i + step] for i in range(0, len(rows), step)]
         mixed = [batches[i] for i in generator.permutation(len(batches))]
         return np.concatenate([*mixed, rest])
+
+
+class Shares:
+    """One epoch's batches for accelerate to hand out in turn, one a process and round; no row comes twice.
+
+    What is left for the last round is shared out evenly. Stock fills it up with rows from the epoch's start, which
+    then weigh twice. Where fewer rows are left than there are processes, the others are `idle`: they get a row that
+    must not count, because all have to take part in the step.
+
+    Args:
+        sampler: gives the rows' order; accelerate calls its `set_epoch`.
+        batch_size: rows of a full batch.
+        processes: number of processes.
+    """
+
+    batch_size = None  # tells accelerate that batches differ in size
+    drop_last = False
+
+    def __init__(self, sampler: Any, batch_size: int, processes: int) -> None:
+        self.sampler, self.rows, self.processes = sampler, batch_size, processes
+
+    def idle(self, rank: int) -> bool:
+        """Whether the last batch of this process holds no row of its own."""
+        left = len(self.sampler) % (self.rows * self.processes)
+        return 0 < left <= rank
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // (self.rows * self.processes)) * self.processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.fromiter(self.sampler, dtype=np.int64, count=len(self.sampler))
+        step = self.rows * self.processes
+        for start in range(0, len(order), step):
+            rows = order[start : start + step]
+            for share in np.array_split(rows, self.processes):
+                yield share.tolist() or rows[:1].tolist()
 
 
 def by_length(lengths: Sequence[int]) -> np.ndarray:
