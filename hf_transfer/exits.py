@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -35,8 +36,12 @@ def command(main: Callable[[], Any]) -> int:
     except Exception as error:
         if (refused := _from_training_arguments(error) or unreadable(error)) is not None:
             return _refuse(refused)
+        if not first_to_say():
+            return 1  # what ended another process, or the loss of it, has been said
         if disk_is_full(error):
             return _stop("The disk is full: free some space, then go on.", error, 1)
+        if (lost := _lost_another(error)) is not None:
+            return _stop(lost, error, 1)
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         return _stop(said, error, 1)
@@ -86,15 +91,48 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def first_to_say() -> bool:
+    """Whether no other process of the run has said yet why it ends; the others then only end too.
+
+    A process that fails takes the others with it (their connections break), and all of them may find the same fault.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "MASTER_ADDR" not in os.environ:
+        return True
+    import time
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    try:  # the store through which the processes found each other
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=3), wait_for_workers=False)
+        first = store.add(f"hf_transfer/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+    except Exception:  # it is gone, with its host
+        return True
+    if not first:
+        time.sleep(1)  # a launcher that sees this process end stops the one that is speaking
+    return first
+
+
+def _lost_another(error: BaseException) -> str | None:
+    """What to say when nothing is wrong here, but another process has ended without a word."""
+    said = " ".join(str(error).split())
+    if re.search(
+        r"[Cc]onnection (was )?(closed|reset)|Broken pipe|Socket (Timeout|closed)|NCCL.*remote", said
+    ):
+        return f"Another process of this run has ended or cannot be reached ({said[:200]})."
+    return None
+
+
 def _refuse(error: Problems) -> int:
-    if os.environ.get("RANK", "0") == "0":
+    if first_to_say():
         print(problem_list(error), file=sys.stderr, flush=True)
     return 2
 
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if (code == 1 and not isinstance(error, Diverged)) or os.environ.get("RANK", "0") == "0":
+    if code == 1 or first_to_say():
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

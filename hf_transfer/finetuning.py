@@ -108,7 +108,7 @@ def finetune(
     args, gave_way = training_arguments(
         args, task, strategy, peft_config, seed, len(data.splits.get("train", ()))
     )
-    check_world(args.world_size)
+    check_world(args)
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     check_metrics(metrics, data.problem_type, len(data.labels))

@@ -66,30 +66,35 @@ def free_memory() -> int:
         return free
 
 
-def check_world(world_size: int) -> None:
-    """Stop when the processes that were launched did not find each other: they would train apart, silently."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != world_size:
-        raise Problems(
-            Problem(
-                "launch",
-                f"{launched} processes were launched but this one trains in a world of {world_size}",
-                "on CPU launch with --config_file accelerate_configs/multi_cpu.yaml",
-            )
-        )
-    if launched == 1 and "MASTER_PORT" in os.environ and "RANK" not in os.environ and _asked_processes() > 1:
-        raise Problems(
-            Problem(
-                "launch",
-                "several CPU processes were asked for but accelerate started one",
-                "launch with --config_file accelerate_configs/multi_cpu.yaml",
-            )
-        )
+def check_world(args: Any) -> None:
+    """Stop when the run is not in the world that was launched: it would train otherwise than asked, silently.
 
+    Args:
+        args: TrainingArguments.
 
-def _asked_processes() -> int:
-    """`accelerate launch --cpu --num_processes 2` leaves these traces and no WORLD_SIZE."""
-    return 2 if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") else 1
+    Raises:
+        Problems: what was launched, what was found, and the file of `accelerate_configs` to launch with.
+    """
+    launched, cpu = int(os.environ.get("WORLD_SIZE", "1")), args.device.type == "cpu"
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    several = "multi_cpu.yaml" if cpu else "multi_gpu.yaml"
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    sharding = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    what, config = "", several
+    if launched != args.world_size:
+        what = f"{launched} processes were launched but this one trains in a world of {args.world_size}"
+    elif by_accelerate and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
+        # accelerate sets the port for several processes, and starts one where the type is NO or MULTI_CPU
+        what = "several processes were asked for but accelerate started one"
+    elif args.n_gpu > 1:
+        what = f"one process was started for {args.n_gpu} GPUs (CUDA_VISIBLE_DEVICES=0 takes one of them)"
+    elif cpu and sharding and str(args.distributed_state.distributed_type).endswith(("NO", "MULTI_CPU")):
+        what = "FSDP was asked for, but there is no GPU here, and on a CPU accelerate leaves the model whole"
+    elif cpu and precision in ("fp16", "bf16") and not args.bf16:
+        what = f"the configuration is for GPUs ({precision}), but there is none here"
+        config = several if launched > 1 else "cpu.yaml"
+    if what:
+        raise Problems(Problem("launch", what, f"launch with --config_file accelerate_configs/{config}"))
 
 
 def describe(device: Any, processes: int) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def make_plan(
         ),
         "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
         "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
-        + ("bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"),
+        + {"no": "fp32"}.get(args.mixed_precision, args.mixed_precision),
         "expected": (f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known")
         if entries
         else "no training",

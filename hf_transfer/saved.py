@@ -52,7 +52,9 @@ def complete(checkpoint: Path) -> bool:
         *checkpoint.glob("global_step*"),
     ]
     named = all((checkpoint / name).is_file() for name in ("optimizer.pt", "scheduler.pt"))
-    sharded = any(checkpoint.glob("optimizer_*")) or any(checkpoint.glob("global_step*"))
+    # FSDP2's optimizer, as one file or in shards, and DeepSpeed's
+    kinds = ("optimizer.bin", "optimizer_*", "global_step*")
+    sharded = any(any(checkpoint.glob(kind)) for kind in kinds)
     there = bool(weights) and (named or sharded) and any(checkpoint.glob("rng_state*.pth"))
     state = (checkpoint / "trainer_state.json").is_file()
     return state and there and all(_readable(path) for path in checkpoint.iterdir())

@@ -24,6 +24,7 @@ from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, KeyedBatches, KeyedRows, Keys
 from hf_transfer.saved import name_full_disk, seal
+from hf_transfer.sharding import block_classes, gathered, skeleton
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
@@ -63,6 +64,8 @@ class PhaseTrainer(Trainer):
         )
         self._still: list[nn.Module] = []
         self._staging: str | None = None
+        self._shares: Shares | None = None
+        self._plain: nn.Module | None = None
         self._watch = LossWatch()
         self._seen, self._ending, self._save_later = -1, False, False
         self._keys: Keys | None = None
@@ -109,7 +112,6 @@ class PhaseTrainer(Trainer):
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._watch.add(self.state.global_step + 1, loss, rows)
         return loss
-        self._shares: Shares | None = None
 
     # The loss. Stock passes num_items_in_batch to models that ignore it and then skips its own division, so that
     # accumulation and several processes multiply loss and gradients.
@@ -185,7 +187,18 @@ class PhaseTrainer(Trainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = self.model
         self._still = still_modules(model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            self._plain = skeleton(model)
+        if self.accelerator.is_fsdp2 and not self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap:
+            plugin = self.accelerator.state.fsdp_plugin
+            plugin.transformer_cls_names_to_wrap = block_classes(model, self.groups)
         return super()._prepare_for_training(*args, **kwargs)
+
+    def plain_model(self) -> Any:
+        """The trained model whole in every process, without the wrapping it was trained in."""
+        if self._plain is not None:
+            return gathered(self.accelerator.unwrap_model(self.model_wrapped), self._plain)
+        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     # The order of rows: a function of seed and epoch alone, so that a resumed run goes on exactly, and the same
     # for every number of processes. Stock length grouping draws from the global random state.

@@ -239,7 +239,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     if stop.number is not None:
         raise Stopped(stop.number)
     seconds = max(1e-6, time.monotonic() - started - clock.seconds)
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    model = setup.model = trainer.plain_model()
     entry = phase_entry(setup, number, trainer)
     entry |= {
         "seconds": round(seconds, 3),
