@@ -132,7 +132,7 @@ def _refuse(error: Problems) -> int:
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if code == 1 or first_to_say():
+    if (code == 1 and not isinstance(error, Diverged)) or first_to_say():
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-import torch
 from torch import nn
 
 from hf_transfer.anatomy import LayerGroup
@@ -42,31 +41,39 @@ def _common(names: Iterable[str]) -> str:
 
 
 def skeleton(model: nn.Module) -> nn.Module:
-    """A copy of the model without its parameters' memory (they are on the meta device); buffers are copied."""
+    """A copy of the model in which what learns takes no memory (meta device); what is frozen is copied as it is."""
     empty: dict[int, Any] = {
-        id(p): nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad) for p in model.parameters()
+        id(p): nn.Parameter(p.detach().to("meta")) for p in model.parameters() if p.requires_grad
     }
     return copy.deepcopy(model, empty)
 
 
-def gathered(sharded: nn.Module, plain: nn.Module) -> nn.Module:
-    """`plain`, a `skeleton`, with the weights of the sharded model; every process must call it and gets all of them."""
-    if any(hasattr(parameter, "ds_id") for parameter in sharded.parameters()):
+def gathered(sharded: nn.Module, plain: nn.Module, zero: bool) -> nn.Module:
+    """The trained model, whole in every process; all of them must call it.
+
+    Args:
+        sharded: the model as it was trained.
+        plain: the `skeleton` from before; filled and returned.
+        zero: DeepSpeed trained it, else FSDP2.
+    """
+    if zero:
         weights = _from_zero(sharded)
     else:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-        weights = get_model_state_dict(sharded, options=StateDictOptions(full_state_dict=True))
-    plain.load_state_dict({name: value.detach().clone() for name, value in weights.items()}, assign=True)
+        weights = dict(get_model_state_dict(sharded, options=StateDictOptions(full_state_dict=True)))
+    plain.load_state_dict({name: value.detach().clone() for name, value in weights.items()}, False, True)
+    missing = [name for name, value in plain.named_parameters() if value.is_meta]
+    if missing:
+        raise RuntimeError(f"the trained model could not be put together: it lacks {', '.join(missing[:3])}")
     return plain
 
 
-def _from_zero(sharded: nn.Module) -> dict[str, torch.Tensor]:
-    """Under ZeRO-3 a parameter is there only inside this context."""
-    import deepspeed
+def _from_zero(sharded: nn.Module) -> dict[str, Any]:
+    """What has learned, in fp32 as the optimizer holds it (the model itself may be in bf16), and the buffers."""
+    from deepspeed.utils import safe_get_full_fp32_param
 
-    weights = {}
-    for name, value in sharded.state_dict(keep_vars=True).items():
-        with deepspeed.zero.GatheredParameters([value], enabled=hasattr(value, "ds_id")):
-            weights[name] = value.detach().clone()
-    return weights
+    learned = {name: p for name, p in sharded.named_parameters(remove_duplicate=False) if p.requires_grad}
+    weights = {name: safe_get_full_fp32_param(p) for name, p in learned.items()}
+    floating = {name: b.float() if b.is_floating_point() else b for name, b in sharded.named_buffers()}
+    return weights | floating

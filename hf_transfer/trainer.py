@@ -197,7 +197,8 @@ class PhaseTrainer(Trainer):
     def plain_model(self) -> Any:
         """The trained model whole in every process, without the wrapping it was trained in."""
         if self._plain is not None:
-            return gathered(self.accelerator.unwrap_model(self.model_wrapped), self._plain)
+            trained = self.accelerator.unwrap_model(self.model_wrapped)
+            return gathered(trained, self._plain, bool(self.is_deepspeed_enabled))
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     # The order of rows: a function of seed and epoch alone, so that a resumed run goes on exactly, and the same
