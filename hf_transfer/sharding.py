@@ -18,7 +18,7 @@ def block_classes(model: nn.Module, groups: Iterable[LayerGroup]) -> list[str]:
     accelerate would ask the model for `_no_split_modules`. That names embeddings too, which accelerate 1.15 then shards
     twice and fails (BERT, RoBERTa, ViT, ModernBERT), or nothing (DeBERTa, ELECTRA, DistilBERT).
     """
-    prefixes = {group.name: _common(group.parameters) for group in groups}
+    prefixes = {group.name: _module(model, group.parameters) for group in groups}
     found = set()
     for name, prefix in prefixes.items():
         inside = [
@@ -27,16 +27,19 @@ def block_classes(model: nn.Module, groups: Iterable[LayerGroup]) -> list[str]:
         # The last block may hold a final norm as well: what they have in common then holds the other blocks too.
         if name.startswith("block.") and prefix and not inside:
             found.add(type(model.get_submodule(prefix)).__name__)
-    return sorted(found - {"ModuleList", "Sequential"})
+    return sorted(found)
 
 
-def _common(names: Iterable[str]) -> str:
+def _module(model: nn.Module, names: Iterable[str]) -> str:
+    """Name of the smallest module, no mere list of modules, that holds all these parameters."""
     paths = [PurePosixPath(name.replace(".", "/")).parent.parts for name in names]
     shared = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:
             break
         shared.append(parts[0])
+    while shared and isinstance(model.get_submodule(".".join(shared)), nn.ModuleList | nn.Sequential):
+        shared.pop()
     return ".".join(shared)
 
 

@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def alone(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in one process with cpu.yaml, sixteen rows a step."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    done = launch("cpu.yaml", *flags(*made, out, 16))
+    done = launch("cpu.yaml", *flags(*made, out, 16, skip_reload_check=True))
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -90,13 +90,15 @@ def test_a_file_parses_says_what_it_is_for_and_knows_no_model(name: str) -> None
 
 @no_gpu
 def test_two_cpu_processes_give_what_one_gives(made: tuple[Path, Path], alone: Path, tmp_path: Path) -> None:
-    done = launch("multi_cpu.yaml", "--main_process_port", 0, "--", *flags(*made, tmp_path / "run", 8))
+    words = flags(*made, tmp_path / "run", 8, skip_reload_check=True)
+    done = launch("multi_cpu.yaml", "--main_process_port", 0, "--", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(tmp_path / "run", alone)
     assert done.stdout.count("Plan") == 1  # only the first process prints
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in alone.iterdir()}
 
 
+@pytest.mark.full
 @no_gpu
 def test_fsdp2_gives_what_one_process_gives(made: tuple[Path, Path], alone: Path, tmp_path: Path) -> None:
     """The reload check inside the run proves the saved model; there is one whole file of weights, no pickle beside."""

@@ -27,10 +27,30 @@ def test_problems_are_listed_without_a_traceback(capsys: pytest.CaptureFixture[s
     assert said.splitlines()[0].startswith("2 things") and "-> mend it" in said and "Traceback" not in said
 
 
-def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+def test_one_process_of_several_speaks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first: the fault may be that of another process than the first."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
     assert ending(Problems(Problem("--a", "is wrong"))) == 2
+    assert "is wrong" in capsys.readouterr().err
+    assert ending(Problems(Problem("--a", "is wrong"))) == 2
+    assert ending(RuntimeError("Connection closed by peer")) == 1
     assert capsys.readouterr().err == ""
+
+
+def test_a_process_that_lost_the_others_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:1")
+    lost.safe = "Safe on disk: checkpoint-20"  # type: ignore[attr-defined]
+    assert ending(lost) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Another process of this run has ended") and "Traceback" not in said
+    assert said.rstrip().endswith("checkpoint-20")
 
 
 def test_interrupt_and_exit() -> None:
