@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from pathlib import Path
@@ -21,6 +22,7 @@ def checkpoint(name: str) -> str:
     Raises:
         Problems: no such folder; or not in the cache, and the Hub cannot be reached.
     """
+    _load_whole()
     path = Path(name)
     if path.exists():
         if not (path / "config.json").is_file():
@@ -52,6 +54,14 @@ def checkpoint(name: str) -> str:
             )
         constants.HF_HUB_OFFLINE = True
     return name
+
+
+def _load_whole() -> None:
+    """Let `from_pretrained` load whole models under ZeRO-3 too: new heads, plan and record need them in one piece."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        unset_hf_deepspeed_config()
 
 
 def load_pretrained(auto_class: str, name: str, **options: Any) -> Any:

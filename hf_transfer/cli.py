@@ -161,7 +161,12 @@ def recipes(words: Sequence[str]) -> None:
         "recipes", "The training scripts that come with the package: copy one, change it, it is yours."
     )
     parser.add_argument("what", metavar="list|show|copy", choices=("list", "show", "copy"), help="what to do")
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the recipe, for show and copy")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="the recipe, for show and copy; copy accelerate_configs takes those",
+    )
     parser.add_argument(
         "dest", metavar="DEST", nargs="?", default=".", help="file or folder to copy to (here)"
     )
@@ -182,8 +187,11 @@ def recipes(words: Sequence[str]) -> None:
     if arguments.what == "show":
         print(shipped.recipe(arguments.name).read_text(encoding="utf-8"), end="")
         return
+    if arguments.name.replace("-", "_") == shipped.CONFIGS:
+        print(shipped.copy_configs(arguments.dest, arguments.force))
+        return
     path = shipped.copy_recipe(arguments.name, arguments.dest, arguments.force)
-    configs = shipped.shipped("accelerate_configs")
+    configs = shipped.shipped(shipped.CONFIGS)
     ways = sorted(file.stem for file in configs.glob("*.yaml"))
     print(f"{path}: yours to change; python {path} --help shows its flags")
     print(f"run it: accelerate launch {path}")

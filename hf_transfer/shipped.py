@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_transfer.problems import Problem, Problems, nearest
 
 PACKAGE = Path(__file__).resolve().parent
+CONFIGS = "accelerate_configs"
 
 
 def shipped(name: str) -> Path:
@@ -70,4 +71,22 @@ def copy_recipe(name: str, dest: str = ".", force: bool = False) -> Path:
         raise Problems(
             Problem(str(path), f"cannot be written: {error.strerror}", "choose another place")
         ) from error
+    return path
+
+
+def copy_configs(dest: str = ".", force: bool = False) -> Path:
+    """Copy the folder `accelerate_configs` into `dest`; returns the new folder.
+
+    Raises:
+        Problems: it is there already (unless `force`, which replaces files of these names), or cannot be written.
+    """
+    source, path = shipped(CONFIGS), Path(dest).expanduser() / CONFIGS
+    if path.exists() and not force:
+        raise Problems(
+            Problem(str(path), "is there already", "add --force to replace its files, or name another folder")
+        )
+    try:
+        shutil.copytree(source, path, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise Problems(Problem(str(path), f"cannot be written: {error}", "choose another place")) from error
     return path

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset, SequentialSampler
@@ -112,6 +113,12 @@ class PhaseTrainer(Trainer):
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._watch.add(self.state.global_step + 1, loss, rows)
         return loss
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Stock's; DeepSpeed allows one Accelerator a process, and a run has a Trainer for its plan and each phase."""
+        if self.args.deepspeed_plugin is not None:
+            AcceleratorState._reset_state()
+        super().create_accelerator_and_postprocess()
 
     # The loss. Stock passes num_items_in_batch to models that ignore it and then skips its own division, so that
     # accumulation and several processes multiply loss and gradients.

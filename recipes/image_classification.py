@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-transfer-learning[images]"]
+# ///
 """Fine-tune a pretrained vision model to tell kinds of images apart.
 
     accelerate launch recipes/image_classification.py --dataset_name folder_of_images

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-transfer-learning[minilm]"]
+# ///
 """Fine-tune a pretrained encoder to tell praise from blame, or any other text classification.
 
     accelerate launch recipes/sentiment.py

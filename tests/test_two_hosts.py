@@ -30,6 +30,14 @@ def ip(*words: str, check: bool = True) -> bool:
     return done.returncode == 0
 
 
+def kill(host: str) -> None:
+    """SIGKILL to every process in the namespace: launchers give their workers sessions of their own."""
+    found = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True).stdout.split()
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[None]:
     """The two namespaces, or a skip that says why there are none."""
@@ -73,15 +81,13 @@ def running(words: list[str], log: Path) -> Iterator[list[subprocess.Popen[str]]
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=launching.environment(GLOO_SOCKET_IFNAME=CABLE),
-                start_new_session=True,
             )
         started.append(process)
     try:
         yield started
     finally:
-        for process in started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        for host, process in zip(HOSTS, started, strict=True):
+            kill(host)
             process.wait()
 
 
@@ -116,7 +122,7 @@ def test_a_host_that_dies_ends_the_other_and_the_run_goes_on(
         while not list((tmp_path / "run").glob("checkpoint-[2-9]0")):
             assert time.monotonic() < deadline and started[0].poll() is None
             time.sleep(0.05)
-        os.killpg(started[dies].pid, signal.SIGKILL)
+        kill(HOSTS[dies])
         killed = time.monotonic()
         assert started[1 - dies].wait(timeout=90) != 0
     took = time.monotonic() - killed
