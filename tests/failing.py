@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 import hf_transfer.assess
 import hf_transfer.saving
-from hf_transfer import command, finetune
+from hf_transfer import Problems, command, finetune
 from hf_transfer.hardware import on_cpu
 
 WHAT = "the moon is full"
@@ -50,14 +50,17 @@ def main(stage: str, rank: int, folder: Path) -> None:
     mine = args.process_index == rank
     if mine and stage == "preparation":
         rows = str(folder / "not there.csv")
-        (folder / "failed_at").write_text(str(time.time()))
     if mine and stage == "assessment":
         hf_transfer.assess._shared_scores = lambda *given: fail(folder)  # type: ignore[assignment]
     if mine and stage == "saving":
         hf_transfer.saving.save = lambda *given: fail(folder)  # type: ignore[assignment]
     callbacks = [FailAt(stage, folder)] if mine else []
     base = folder / "base"
-    finetune("text-classification", base, rows, args=args, callbacks=callbacks, skip_reload_check=True)
+    try:
+        finetune("text-classification", base, rows, args=args, callbacks=callbacks, skip_reload_check=True)
+    except Problems:
+        (folder / "failed_at").write_text(str(time.time()))
+        raise
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ def command(config: str, *words: Any, script: Path = RECIPE, python: str = sys.e
 
 
 def launch(config: str, *words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `command` to its end, at most three minutes."""
+    """Run `command` to its end, at most ten minutes."""
     env = options.pop("env", None) or environment()
     call = command(config, *words, **options)
-    return subprocess.run(call, capture_output=True, text=True, env=env, timeout=180)
+    return subprocess.run(call, capture_output=True, text=True, env=env, timeout=600)
 
 
 def largest_difference(one: Path, other: Path) -> float:

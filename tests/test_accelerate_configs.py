@@ -235,7 +235,7 @@ def test_a_launch_for_another_machine_is_refused_once(
         capture_output=True,
         text=True,
         env=launching.environment(),
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode != 0 and not (tmp_path / "run").exists()
     assert done.stderr.count("One thing has to be mended first") == 1
