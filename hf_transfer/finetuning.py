@@ -139,6 +139,7 @@ def finetune(
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
     check_disk(Path(args.output_dir), model, args)
     check_optimizer(args, model)
+    wait(args)  # nothing is left behind where another process has refused: Trainer makes the folder
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
     job = Job(
         task,

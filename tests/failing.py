@@ -5,6 +5,7 @@ python tests/failing.py STAGE RANK FOLDER
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -64,4 +65,6 @@ def main(stage: str, rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command(lambda: main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
+    code = command(lambda: main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    (Path(sys.argv[3]) / f"ended_{os.environ['RANK']}").write_text(str(time.time()))
+    sys.exit(code)

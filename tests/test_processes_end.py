@@ -31,9 +31,11 @@ LATER = pytest.mark.full
 def test_one_that_fails_ends_both_with_one_message(stage: str, rank: int, tmp_path: Path) -> None:
     tiny.save_tiny_bert(tmp_path / "base")
     done = launch("multi_cpu.yaml", "--main_process_port", 0, "--", stage, rank, tmp_path, script=SCRIPT)
-    took = time.time() - float((tmp_path / "failed_at").read_text())
+    failed = float((tmp_path / "failed_at").read_text())
+    ended = [float(path.read_text()) for path in tmp_path.glob("ended_*")]
     assert done.returncode != 0
-    assert took < 30
+    assert ended and max(ended) - failed < 25  # seconds; one that the launcher stops does not come so far
+    assert time.time() - failed < 90  # the launcher's own end; busy machines take their time
     said = done.stderr
     if stage == "preparation":
         assert said.count("has to be mended first") == 1 and said.count("not there.csv") == 1, said
