@@ -229,8 +229,9 @@ class PhaseTrainer(Trainer):
         loader = super().get_train_dataloader()
         shard = getattr(loader, "batch_sampler", None)
         sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
-        fits = isinstance(shard, BatchSamplerShard) and isinstance(sampler, Keys)
-        if fits and not shard.drop_last and not shard.split_batches:
+        if not isinstance(shard, BatchSamplerShard) or not isinstance(sampler, Keys):
+            return loader
+        if not shard.drop_last and not shard.split_batches:
             self._shares = Shares(sampler, self._train_batch_size, shard.num_processes)
             shard.batch_sampler, shard.batch_size = self._shares, None
         return loader
