@@ -101,6 +101,11 @@ def first_to_say() -> bool:
     import time
     from datetime import timedelta
 
+    if (
+        threading.current_thread() is threading.main_thread()
+    ):  # a launcher stops the others of one that failed
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     from torch.distributed import TCPStore
 
     try:  # the store through which the processes found each other
