@@ -44,4 +44,4 @@ def test_one_that_fails_ends_both_with_one_message(stage: str, rank: int, tmp_pa
     assert said.count(f"RuntimeError: {WHAT}") == 2, said  # the end of one traceback, and what is said last
     assert "Another process" not in said and "onnection closed" not in said
     first = stage == "evaluation"  # which comes before the first checkpoint
-    assert ("No checkpoint had been saved yet" if first else "Go on with the same command") in said
+    assert ("No checkpoint had been saved yet" if first else "Safe on disk: ") in said

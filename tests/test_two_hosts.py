@@ -129,7 +129,7 @@ def test_a_host_that_dies_ends_the_other_and_the_run_goes_on(
     said = (tmp_path / f"log.{1 - dies}").read_text()
     assert took < 60, said[-2000:]
     assert said.count("Another process of this run has ended") == 1, said[-3000:]
-    assert "Safe on disk" in said and "--resume_from_checkpoint true" in said
+    assert "Safe on disk" in said and "--resume_from_checkpoint" in said
     run([*words, "--resume_from_checkpoint", "true"], tmp_path / "again")
     run(flags(*made, tmp_path / "whole", 8, **long), tmp_path / "uninterrupted")
     assert largest_difference(tmp_path / "run", tmp_path / "whole") == 0
