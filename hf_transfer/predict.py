@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,13 @@ def predict(run: Run, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]
 
 
 def predict_rows(
-    run: Run, rows: Dataset, batch_size: int = 32, progress: bool = False
+    run: Run,
+    rows: Dataset,
+    batch_size: int = 32,
+    progress: bool = False,
+    say: Callable[[str], None] = warnings.warn,
 ) -> list[dict[str, Any]]:
-    """Predictions for rows as `read_inputs` makes them, in their order."""
+    """Predictions for rows as `read_inputs` makes them, in their order; `say` is told of texts that are cut."""
     import torch
 
     from hf_transfer.tasks import find
@@ -107,6 +112,13 @@ def predict_rows(
     if torch.cuda.is_available():
         model = model.to("cuda")
     encoded = task.encode(rows, run.processor)
+    most = getattr(run.processor, "model_max_length", None)
+    lengths = [len(ids) for ids in encoded["input_ids"]] if "input_ids" in encoded.column_names else []
+    full = sum(length >= most for length in lengths) if most else 0
+    if full:
+        say(
+            f"{full:,} of {len(rows):,} texts reach the {most} tokens that the model was trained with and are cut there"
+        )
     try:
         logits = scores(model, encoded, task.collator(run.processor), batch_size, progress)
     except Exception as error:  # of many kinds where an image is broken: looked for only then

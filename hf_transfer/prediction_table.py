@@ -35,13 +35,14 @@ def print_predictions(inputs: Inputs, predictions: Sequence[dict[str, Any]]) -> 
 
 
 def _readable(inputs: Inputs, role: str) -> list[str]:
-    """The first inputs of a role as texts: images by the names of their files."""
+    """The first inputs of a role as texts: images by their folder and file."""
     if role != "image":
         return [str(text) for text in inputs.rows[role][:SHOWN]]
     from hf_transfer.data.tables import column_of
 
     cells = column_of(inputs.rows, role).slice(0, SHOWN).to_pylist()
-    return [Path((cell or {}).get("path") or f"image {i}").name for i, cell in enumerate(cells)]
+    paths = [Path((cell or {}).get("path") or f"image {i}") for i, cell in enumerate(cells)]
+    return [str(Path(*path.parts[-2:])) if path.parent.name else path.name for path in paths]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
+SHIPPED = ("everyday_sentiment",)  # data that come with the package
 LICENSES = {HUB_ID: "apache-2.0"}
 
 
@@ -197,14 +198,12 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     if "text_pair" in run.record["data"]["columns"]:
         example = '"A man is eating." "A man is having lunch."'
     found = {"predict": f"hft predict {folder} {example}"}
-    if recipe:
+    if recipe and run.record["data"]["name"] in SHIPPED:
         script = f"accelerate launch recipes/{recipe}.py"
-        images = (
-            " --dataset_name folder_of_images" if "image" in task.inputs else ""
-        )  # none come with the package
         found |= {
-            "your own data": f"{script}{images or ' --dataset_name reviews.csv'}",
-            "another model": f"{script}{images} --model_name_or_path <Hub id or folder>",
-            "LoRA": f"{script}{images} --peft lora",
+            "your own data": f"{script} --dataset_name reviews.csv",
+            "another model": f"{script} --model_name_or_path <Hub id or folder>",
         }
+    if recipe and run.record["peft"] is None:
+        found["LoRA"] = "the same command with --peft lora"
     return found

@@ -372,6 +372,24 @@ class PhaseTrainer(Trainer):
             )
         self.accelerator.wait_for_everyone()
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Of equal metrics the one with the lower loss is better.
+
+        Accuracy on few rows often ties; stock keeps the earliest, whose weights have hardly been trained.
+        """
+        before = self.state.best_metric
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        chosen = f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}"
+        best = [row for row in self.state.log_history if row.get("step") == self.state.best_global_step]
+        loss = next((row["eval_loss"] for row in best if "eval_loss" in row), None)
+        if before is None or metrics.get(chosen) != before or loss is None or "eval_loss" not in metrics:
+            return False
+        if metrics["eval_loss"] >= loss or self.state.best_global_step == self.state.global_step:
+            return False
+        self.state.best_global_step = self.state.global_step
+        return True
+
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)
 

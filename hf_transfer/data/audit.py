@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_transfer.data.labels import MULTI, REGRESSION, Labels
 from hf_transfer.data.tables import column_of
-from hf_transfer.problems import Problem
+from hf_transfer.problems import Problem, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,7 +48,7 @@ def _repeats(
     extra = np.setdiff1d(np.arange(len(keys)), first)
     if not len(extra):
         return []
-    what = f"{len(extra):,} of {len(keys):,} rows repeat an earlier input (rows {_rows(extra, places)})"
+    what = f"{len(extra):,} of {len(keys):,} rows repeat an earlier input (rows {_rows(extra, places)}; the first is 0)"
     found = [Problem(split, what, "remove them if that is a mistake")]
     if labels.problem_type == REGRESSION:
         return found
@@ -92,11 +92,12 @@ def _classes(values: Mapping[str, Sequence[Any]], labels: Labels) -> list[Proble
             found.append(Problem(split, what, "the model cannot learn them"))
     if lacking:
         found.append(Problem("train", f"no row has the label {_some(lacking)}", "the model cannot learn it"))
-    rare = [f"{name} ({train[name]})" for name in labels.names if 0 < train[name] < RARE]
-    if rare:
-        found.append(
-            Problem("train", f"labels with fewer than {RARE} rows: {_some(rare)}", "add rows for them")
-        )
+    common = [name for name in labels.names if train[name] >= RARE]
+    few = [name for name in labels.names if 0 < train[name] < RARE]
+    if few:
+        rare = [f"{name} ({train[name]}){nearest(name, common)}" for name in few]
+        what = f"labels with fewer than {RARE} rows: {_some(rare)}"
+        found.append(Problem("train", what, "add rows for them, or mend the spelling"))
     present = [train[name] for name in labels.names if train[name]]
     if present and max(present) >= IMBALANCE * min(present):
         most, least = (

@@ -132,7 +132,7 @@ def _settle(
         columns[role] = found[0]
     elif found:
         what = f"several columns of {table.name} could be the {role}: {', '.join(found)}"
-        problems.append(Problem(flag, what, f"choose one: {flag} {found[0]}"))
+        problems.append(Problem(flag, what, f"name it: {flag} NAME"))
     else:
         there = ", ".join(table.columns)
         left_out = "".join(f"; {name} was left out: {why}" for name, why in table.left_out.items())

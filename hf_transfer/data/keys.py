@@ -99,7 +99,7 @@ def usable(
                 first = ", ".join(str(i) for i in np.flatnonzero(odd)[:5]) + (
                     ", ..." if odd.sum() > 5 else ""
                 )
-                what = f"dropped {odd.sum():,} of {len(odd):,} rows that have {why} (rows {first})"
+                what = f"dropped {odd.sum():,} of {len(odd):,} rows that have {why} (rows {first}; the first is 0)"
                 warnings.append(Problem(split, what, "fill or remove them"))
         good = np.flatnonzero(~(empty | unlabelled))
         kept[split] = data if len(good) == len(data) else pick(data, good)

@@ -32,10 +32,10 @@ def cut_rows(
     cut_keys = {split: keys["train"][part] for split, part in parts.items()}
     origin = how["train"].removeprefix("as given (").removesuffix(")")
     ways = {
-        split: f"{share:.3g} of {len(whole):,} rows cut off {origin}, stratified, equal inputs together, seed {seed}"
+        split: f"{share:.3g} of {len(whole):,} rows set aside from {origin}, stratified, equal inputs together, seed {seed}"
         for split, share in shares.items()
     }
-    ways["train"] = f"the {len(parts['train']):,} of {len(whole):,} rows of {origin} that were not cut off"
+    ways["train"] = f"the {len(parts['train']):,} of {len(whole):,} rows of {origin} that were not set aside"
     order = [split for split in ("train", "validation", "test") if split in rows or split in parts]
     return (
         {split: pieces.get(split, rows.get(split)) for split in order},

@@ -50,7 +50,7 @@ def _origin(arguments: Arguments, name: str, value: Any, default: Any, otherwise
     given = arguments.given.get(name)
     if given is not None and given.value in (value, str(value).replace("-", "_")):
         return given.origin
-    return otherwise if value == default else "follows from a flag"
+    return otherwise if value == default else "follows from a flag or the machine"
 
 
 def _training_origin(arguments: Arguments, name: str, value: Any, defaults: dict[str, Any]) -> str:

@@ -223,7 +223,8 @@ def _view(record: Record, repo_id: str | None) -> dict[str, Any]:
         "max_length": (record.audit.get("lengths") or {}).get("max_length"),
         "phases": record.phases,
         "learned": [
-            sum(g["parameters"] for g in p.get("groups") or [] if g["learns"]) for p in record.phases
+            sum(g.get("learning", g["parameters"]) for g in p.get("groups") or [] if g["learns"])
+            for p in record.phases
         ],
         "facts": [pair for pair in facts(record) if pair[0] not in hidden],
         "settings": settings(record.run.get("arguments") or {}),

@@ -159,6 +159,4 @@ def _reloaded(check: dict[str, Any]) -> str | None:
     if not check:
         return None
     merged = ", adapter merged" if check.get("merged") else ""
-    return (
-        f"largest difference of a logit {check.get('max_difference')} over {check.get('rows')} rows{merged}"
-    )
+    return f"largest difference of a logit {check.get('max_difference', float('nan')):.1e} over {check.get('rows')} rows{merged}"

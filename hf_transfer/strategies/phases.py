@@ -89,13 +89,9 @@ def phases(strategy: str | Sequence[Phase], groups: Sequence[LayerGroup]) -> lis
         name, _, count = strategy.replace("_", "-").partition(":")
         if name not in STRATEGIES or (count and name != "partial"):
             known = [n if n != "partial" else "partial:N" for n in STRATEGIES]
-            raise Problems(
-                Problem(
-                    "--strategy",
-                    f"there is no strategy {strategy!r}{nearest(name, list(STRATEGIES))}",
-                    f"choose one of {', '.join(known)}",
-                )
-            )
+            close = nearest(name, list(STRATEGIES)).replace("partial", f"partial:{count or 'N'}")
+            what, mend = f"there is no strategy {strategy!r}{close}", f"choose one of {', '.join(known)}"
+            raise Problems(Problem("--strategy", what, mend))
         return partial(groups, count) if name == "partial" else STRATEGIES[name](groups)
     known_groups = [group.name for group in groups]
     wrong = [

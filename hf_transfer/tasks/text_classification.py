@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from hf_transfer.data import Data
 
-LONGEST_DEFAULT = (
-    512  # tokens; what a model without a limit of its own is given unless --max_length says more
-)
+# Tokens: the least that texts are cut at unless --max_length says less, and what a model without a limit is given.
+SHORTEST_DEFAULT, LONGEST_DEFAULT = 128, 512
 
 
 def fit(tokenizer: Any, model: Any) -> list[str]:
@@ -62,8 +61,9 @@ def fit(tokenizer: Any, model: Any) -> list[str]:
 def prepare(data: Data, tokenizer: Any, model: Any, max_length: int | None = None) -> Prepared:
     """Tokenize every split once and cut what is longer than `max_length`.
 
-    The default is the smallest multiple of 8 that leaves 99 % of the training texts whole, bounded by what the model
-    and its tokenizer can take. What is cut is counted and said. The tokenizer's `model_max_length` becomes the length
+    The default is the smallest multiple of 8 that leaves 99 % of the training texts whole, at least 128 (batches are
+    padded to their own longest text, so room for longer ones later costs nothing), bounded by what the model and its
+    tokenizer can take. What is cut is counted and said. The tokenizer's `model_max_length` becomes the length
     trained with, so that the saved model cuts texts just so.
     """
     limit = length_limit(tokenizer, model)
@@ -124,8 +124,8 @@ def length_limit(tokenizer: Any, model: Any) -> int | None:
 
 
 def _default_length(lengths: np.ndarray, limit: int | None) -> int:
-    longest = float(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 128.0
-    return min(int(np.ceil(longest / 8)) * 8, limit or LONGEST_DEFAULT)
+    longest = float(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0.0
+    return min(max(SHORTEST_DEFAULT, int(np.ceil(longest / 8)) * 8), limit or LONGEST_DEFAULT)
 
 
 def _tokenize(rows: Dataset, tokenizer: Any, max_length: int | None) -> dict[str, list[Any]]:
