@@ -10,7 +10,7 @@ import numpy as np
 from hf_transfer.divergence import check_scores
 from hf_transfer.evaluation.baselines import baseline
 from hf_transfer.evaluation.classification import compute, headline, probabilities
-from hf_transfer.evaluation.intervals import intervals
+from hf_transfer.evaluation.intervals import intervals, settled
 from hf_transfer.evaluation.thresholds import tune
 from hf_transfer.predict import scores
 from hf_transfer.tasks.classification import label_array, prediction_table
@@ -71,7 +71,7 @@ def assess(
         options: dict[str, Any] = {"num_labels": size, "thresholds": found.thresholds}
         measured = compute(data.problem_type, logits, labels, extra=extra, **options)
         keys = [key for key in measured if key in _with_interval(data.problem_type)]
-        spans = intervals(data.problem_type, logits, labels, keys, **options)
+        spans = settled(intervals(data.problem_type, logits, labels, keys, **options), len(labels))
         constant = (
             {} if train_labels is None else baseline(data.problem_type, train_labels, labels, num_labels=size)
         )

@@ -19,7 +19,7 @@ def test_duplicates_conflicts_and_leaks_are_counted():
     splits = {"train": (list(zip(*train, strict=True))[0], list(zip(*train, strict=True))[1])}
     splits["validation"] = (["REVIEW NUMBER 3 WAS FINE", "new"], ["good", "bad"])
     data = load(TEXT, {name: tuple(map(list, pair)) for name, pair in splits.items()})
-    assert "2 of 42 rows repeat an earlier input (rows 40, 41)" in warnings(data, "train")
+    assert "2 of 42 rows repeat an earlier input (rows 40, 41; the first is 0)" in warnings(data, "train")
     assert "inputs with different labels: 1 (rows 0, 40)" in warnings(data, "train")
     assert "1 of 2 rows have an input that is in train too" in warnings(data, "validation")
 
@@ -27,7 +27,10 @@ def test_duplicates_conflicts_and_leaks_are_counted():
 def test_empty_texts_are_dropped_and_rows_keep_their_number(tmp_path):
     rows = [("  ", "good"), *reviews(40), ("", "bad")]
     data = load(TEXT, write_csv(tmp_path / "a.csv", rows))
-    assert "dropped 2 of 42 rows that have an empty or missing input (rows 0, 41)" in warnings(data, "train")
+    assert (
+        "dropped 2 of 42 rows that have an empty or missing input (rows 0, 41; the first is 0)"
+        in warnings(data, "train")
+    )
     assert sorted(row for part in data.splits.values() for row in part["row"][:]) == list(range(1, 41))
 
 

@@ -223,7 +223,9 @@ def test_images(image_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     for i, name in enumerate(names):
         Image.new("RGB", (20 + i, 30), (80 * i, 0, 200)).save(photos / name)
     code, out, _ = ending(capsys, "predict", image_run, photos)
-    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == names
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [
+        f"photos/{name}" for name in names
+    ]
     backwards = [photos / name for name in names[::-1]]
     code, out, _ = ending(capsys, "predict", image_run, *backwards, "--output", tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:

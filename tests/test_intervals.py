@@ -11,7 +11,7 @@ import sklearn.metrics as sk
 
 from hf_transfer.evaluation import weighted
 from hf_transfer.evaluation.classification import compute
-from hf_transfer.evaluation.intervals import intervals, resampled
+from hf_transfer.evaluation.intervals import intervals, resampled, settled
 
 pytestmark = pytest.mark.filterwarnings("error")
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -154,6 +154,15 @@ def test_thresholds_count():
     assert intervals(MULTI, logits, labels, ["f1_micro"], num_labels=5) != intervals(
         MULTI, logits, labels, ["f1_micro"], num_labels=5, thresholds=[0.9] * 5
     )
+
+
+def test_rows_that_are_all_right_are_no_proof():
+    """Two rows, both right: Wilson's interval, not 1 to 1; a metric without such a formula has none."""
+    spans = intervals(SINGLE, np.eye(2), [0, 1], ["accuracy", "f1_macro"], num_labels=2)
+    assert spans["accuracy"] == (1.0, 1.0)
+    found = settled(spans | {"f1_macro": (1.0, 1.0)}, 2)
+    assert found == {"accuracy": pytest.approx((0.342, 1.0), abs=1e-3)}
+    assert settled({"accuracy": (0.2, 0.9)}, 9) == {"accuracy": (0.2, 0.9)}
 
 
 def test_edges():

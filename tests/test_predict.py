@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,13 @@ def test_missing_weights_are_a_problem(runs: dict[str, Run], tmp_path: Path) -> 
     (tmp_path / "run.json").write_text(json.dumps(runs["single"].record))
     with pytest.raises(Problems, match="not its weights"):
         Run.open(tmp_path).predict("a film")
+
+
+def test_texts_that_are_cut_are_counted(runs: dict[str, Run]) -> None:
+    run = runs["single"]
+    assert run.processor.model_max_length == 64  # not the length of its short training texts
+    with pytest.warns(UserWarning, match="1 of 2 texts reach the 64 tokens"):
+        run.predict(["A warm room.", "a warm room " * 40])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.predict(["A warm room."])

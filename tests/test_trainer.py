@@ -24,7 +24,7 @@ from two_processes import CASES, LENGTHS, trained, uneven
 from hf_transfer.data.batching import EpochSampler, Shares, by_length
 from hf_transfer.saved import complete, newest_checkpoint
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import load_weights
+from hf_transfer.trainer import PhaseTrainer, load_weights
 from hf_transfer.training import phase_trainer
 
 HERE = Path(__file__).resolve().parent
@@ -355,3 +355,25 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     make("bert-bare").save_pretrained(tmp_path)
     with pytest.raises(RuntimeError, match="does not fit the model"):
         load_weights(make("bert"), tmp_path)
+
+
+def test_of_equal_metrics_the_one_with_the_lower_loss_is_best(tmp_path: Path) -> None:
+    """Accuracy on few rows ties for many evaluations; stock keeps the first, when hardly anything was learned."""
+    from transformers import Trainer
+
+    asked = {"eval_strategy": "steps", "save_strategy": "steps", "metric_for_best_model": "eval_accuracy"}
+    seen = [(0.5, 1.0), (0.9, 0.8), (0.9, 0.3), (0.9, 0.4), (0.7, 0.1)]
+
+    def best(choose: Any) -> tuple[int, float]:
+        trainer = phase_trainer(
+            make_setup(make("bert"), "bert", tmp_path, greater_is_better=True, **asked), 1
+        )
+        for step, (accuracy, loss) in enumerate(seen, 1):
+            metrics = {"eval_accuracy": accuracy, "eval_loss": loss}
+            trainer.state.global_step = step
+            trainer.state.log_history.append(metrics | {"step": step})
+            choose(trainer, metrics, None)
+        return trainer.state.best_global_step, trainer.state.best_metric
+
+    assert best(Trainer._determine_best_metric) == (2, 0.9)
+    assert best(PhaseTrainer._determine_best_metric) == (3, 0.9)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RARE = 5  # a class with fewer training rows is named
 IMBALANCE = 10  # largest class over smallest from which it is said
+SMALL = 30  # rows below which a split is called rough
 SHOWN = 10
 
 
@@ -38,6 +39,19 @@ def check(
     if labels.problem_type != REGRESSION and not problems:
         warnings += _classes(values, labels)
     return problems, warnings
+
+
+def small(rows: Mapping[str, Any]) -> list[Problem]:
+    """A warning for each split on which a figure would say little."""
+    return [
+        Problem(
+            split,
+            f"only {len(data)} rows: a figure measured on them is rough",
+            "set more rows aside, or give a file",
+        )
+        for split, data in rows.items()
+        if split != "train" and len(data) < SMALL
+    ]
 
 
 def _repeats(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.data.audit import check, sampled_away, summary
+from hf_transfer.data.audit import check, sampled_away, small, summary
 from hf_transfer.data.columns import Roles, find_columns
 from hf_transfer.data.data import Data
 from hf_transfer.data.keys import input_keys, usable
@@ -103,6 +103,7 @@ def load(
     if shares:
         rows, keys, how = cut_rows(rows, keys, how, labels, shares, seed)
     wrong, found = check(rows, keys, labels)
+    found += small(rows)
     if wrong:
         raise Problems(*wrong)
     whole, rows = rows, sample_rows(rows, how, labels, max_train_samples, max_eval_samples, seed)

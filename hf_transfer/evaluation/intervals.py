@@ -29,9 +29,6 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap over rows for each of `keys` (Efron and Tibshirani 1993, chapter 13).
 
-    Where every resample gives the same value (each row right, say) the bootstrap knows nothing: accuracy gets Wilson's
-    interval there, and the others none.
-
     It is about the rows only: not about another seed, another training set, or thresholds tuned anew. An area
     or average precision is meaned over the classes that a resample holds.
 
@@ -75,14 +72,21 @@ def intervals(
     found = {
         key: values for draws, statistics in families for key, values in _values(draws, statistics, keys)
     }
-    ends = {key: _ends(found[key]) for key in keys if len(found[key])}
-    same = {key for key, (low, high) in ends.items() if low == high}
-    shares = {"accuracy", "top5_accuracy"} & same
-    return {
-        key: _wilson(span[0], len(truths)) if key in shares else span
-        for key, span in ends.items()
-        if key not in same - shares
-    }
+    return {key: _ends(found[key]) for key in keys if len(found[key])}
+
+
+def settled(spans: dict[str, tuple[float, float]], rows: int) -> dict[str, tuple[float, float]]:
+    """`intervals` without those of no width: where every resample gives the same value, the bootstrap knows nothing.
+
+    A share of rows (each row right, say) has Wilson's interval there (1927), the other metrics none.
+    """
+    from scipy.stats import binomtest
+
+    found = {key: span for key, span in spans.items() if span[0] < span[1]}
+    for key in {"accuracy", "top5_accuracy"} & (spans.keys() - found.keys()):
+        wilson = binomtest(round(spans[key][0] * rows), rows).proportion_ci(method="wilson")
+        found[key] = float(wilson.low), float(wilson.high)
+    return found
 
 
 def resampled(sizes: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -122,13 +126,6 @@ def _values(
 def _ends(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
-
-
-def _wilson(share: float, rows: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    found = binomtest(round(share * rows), rows).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _confusion(cells: np.ndarray, num_labels: int) -> dict[str, Statistic]:
