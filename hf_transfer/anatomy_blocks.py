@@ -23,7 +23,8 @@ def find_blocks(model: nn.Module, order: Order, outside: Iterable[str]) -> list[
     names = sorted(_walk(model, "", set(outside)), key=lambda name: order.first[name])
     if not names and (inner := getattr(model, "timm_model", None)) is not None:
         return _matched(inner, "timm_model", set(outside))
-    return sorted(_side_by_side(names, order), key=lambda block: order.first[block[0]])
+    blocks = _side_by_side(_once(names, order), order)
+    return sorted(blocks, key=lambda block: order.first[block[0]])
 
 
 def within(name: str, block: Iterable[str]) -> bool:
@@ -59,19 +60,31 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _is_stage(module: nn.Module) -> bool:
-    """A bundle of blocks: a list, what is called one, or what holds a list of marked layers.
+    """A bundle of blocks: a list, what is called one, or what holds a list of whole layers.
 
-    transformers marks the layers of most models as `GradientCheckpointingLayer`, its convolutional nets apart.
+    transformers marks the layers of most models as `GradientCheckpointingLayer`, some stages (Swin's, PVTv2's), too.
     """
+    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
     return (
         _is_list(module)
         or _is_called_stage(module)
         or any(
-            isinstance(layer, GradientCheckpointingLayer)
-            for part in module.modules()
-            if isinstance(part, nn.ModuleList) and len(part) > 1
+            len(part) > 1 and isinstance(layer, GradientCheckpointingLayer)
+            for part in lists
             for layer in part
         )
+        or any(all(_attends(layer) for layer in part) for part in lists)
+    )
+
+
+def _attends(module: nn.Module) -> bool:
+    """A whole transformer layer: an attention of its own and matrices beside it."""
+    attention = {name for name, _ in module.named_children() if "attention" in name.lower() or "attn" in name}
+    return bool(attention) and any(
+        is_matrix(parameter)
+        for name, child in module.named_children()
+        if name not in attention
+        for parameter in child.parameters()
     )
 
 
@@ -100,6 +113,15 @@ def _layers(module: nn.Module) -> int:
         return 1
     own = any(True for _ in module.parameters(recurse=False))
     return own + sum(_layers(child) for child in module.children())
+
+
+def _once(names: list[str], order: Order) -> list[str]:
+    """Without what is run after several blocks and again behind the last (the mask head that EoMT asks in between)."""
+    single = [name for name in names if len(order.places[name]) == 1]
+    if not single:
+        return names
+    end = max(order.first[name] for name in single)
+    return [name for name in names if name in single or order.first[name] > end or order.last[name] < end]
 
 
 def _side_by_side(names: list[str], order: Order) -> Iterator[Block]:

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_transfer.anatomy_blocks import Block, find_blocks, within
-from hf_transfer.anatomy_head import backbone, late_heads, stated_heads
+from hf_transfer.anatomy_head import backbone, late_heads, runs_last, span, stated_heads
 from hf_transfer.anatomy_order import Order, forward_order
 
 
@@ -29,7 +29,7 @@ def heads(model: nn.Module) -> list[str]:
 
 
 def _parts(model: nn.Module, order: Order) -> tuple[list[Block], list[str]]:
-    stated = stated_heads(model)
+    stated = stated_heads(model, order)
     blocks = find_blocks(model, order, stated)
     found = {*stated, *(late_heads(model, blocks, order, stated) if blocks else [])}
     return blocks, [name for name, _ in model.named_modules() if name in found]
@@ -41,9 +41,7 @@ class _Depth:
     def __init__(self, model: nn.Module, order: Order, blocks: list[Block], head: list[str]) -> None:
         self.order, self.blocks, self.head = order, blocks, head
         self.starts = [order.first[block[0]] for block in blocks]
-        self.end = max(
-            place for name, place in order.last.items() if any(within(name, block) for block in blocks)
-        )
+        self.start, self.end = span(order, [part for block in blocks for part in block])
         modules = dict(model.named_modules())
         self.tables = {
             name for name, module in modules.items() if type(module).__name__.endswith("Embedding")
@@ -61,14 +59,15 @@ class _Depth:
                 return i + 1
         if within(owner, self.head):
             return last + 1
-        used = name if name in self.order.first else owner
-        before = bisect_right(self.starts, self.order.first[used])
-        if before == 0:
-            return 0
-        if self.order.last[used] > self.end:
+        used = name if name in self.order.places else owner
+        first = self.order.places[used][0]
+        if runs_last(self.order, used, self.start, self.end):
             # A final norm stays with the last block; a bias of tied scores lies outside the backbone.
             outside = self.base and not within(owner, [self.base])
-            return last + 1 if outside or self.order.first[used] > self.scores else last
+            return last + 1 if outside or first > self.scores else last
+        before = bisect_right(self.starts, first)
+        if before == 0:
+            return 0
         if owner in self.tables or self._is_free(owner) or self._begins_tower(owner, before):
             return 0
         return before if before == last or not self._nearer_to_next(owner, before) else before + 1
@@ -76,7 +75,7 @@ class _Depth:
     def _owner(self, name: str) -> str:
         """The nearest module that the model knows; PEFT keeps some tensors beside the model (prefixes: embeddings)."""
         owner = name.rpartition(".")[0]
-        while owner not in self.order.first:
+        while owner not in self.order.places:
             owner = owner.rpartition(".")[0]
         return owner
 
@@ -85,10 +84,15 @@ class _Depth:
         return any(not owner or block[0].startswith(f"{owner}.") for block in self.blocks)
 
     def _begins_tower(self, owner: str, before: int) -> bool:
-        """In front of the first block of a second model inside (a decoder's words, a second encoder's patches)."""
+        """What embeds the input of a second model inside: its patches, the norm of a decoder's words."""
         for tower in self.towers:
             held = [i for i, block in enumerate(self.blocks) if within(block[0], [tower])]
-            if within(owner, [tower]) and held and held[0] >= before:
+            if (
+                within(owner, [tower])
+                and held
+                and held[0] >= before
+                and "embed" in owner[len(tower) :].lower()
+            ):
                 return True
         return False
 

@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from torch import nn
@@ -26,10 +26,19 @@ _QUESTIONS = {"hasattr", "isinstance", "len", "next", "getattr"}
 
 @dataclass(frozen=True)
 class Order:
-    """Full names of modules and of free parameters, with their places of first and of last use."""
+    """Full names of modules and of free parameters, with the places at which they are used."""
 
-    first: dict[str, int]
-    last: dict[str, int]
+    places: dict[str, list[int]]
+
+    @cached_property
+    def first(self) -> dict[str, int]:
+        """Places of first use."""
+        return {name: places[0] for name, places in self.places.items()}
+
+    @cached_property
+    def last(self) -> dict[str, int]:
+        """Places of last use."""
+        return {name: places[-1] for name, places in self.places.items()}
 
 
 def forward_order(model: nn.Module) -> Order:
@@ -37,22 +46,23 @@ def forward_order(model: nn.Module) -> Order:
     uses: list[str] = []
     names = {id(module): name for name, module in model.named_modules()}
     _visit(model, "forward", names, uses, ())
-    first = {name: place for place, name in reversed(list(enumerate(uses)))}
-    last = {name: place for place, name in enumerate(uses)}
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(uses):
+        places.setdefault(name, []).append(place)
     # What no source names comes behind the sibling that is registered before it, or at the start of its parent.
-    end = dict(last)  # of anything within a module
-    for name, place in last.items():
+    end = {name: found[-1] for name, found in places.items()}  # of anything within a module
+    for name, found in places.items():
         while name:
             name = name.rpartition(".")[0]
-            end[name] = max(end.get(name, 0), place)
+            end[name] = max(end.get(name, 0), found[-1])
     for parent, module in model.named_modules():
-        place = first[parent]
+        place = places[parent][0]
         for child in module.children():
             name = names[id(child)]
-            if name not in first:
-                first[name] = last[name] = end[name] = place
+            if name not in places:
+                places[name], end[name] = [place], place
             place = end[name]
-    return Order(first, last)
+    return Order(places)
 
 
 def _visit(
@@ -74,9 +84,10 @@ def _visit(
             used == "forward" or path not in whole
         ):  # else a second way through it, as timm's `forward_intermediates`
             at = module
-            for part in path:
+            for part in path[:-1]:
                 at = at._modules[part]  # type: ignore[assignment]
                 uses.append(names[id(at)])
+            at = at._modules[path[-1]]  # type: ignore[assignment]
             _visit(at, used, names, uses, within)
     if not found and method == "forward":
         for child in module.children():
@@ -188,9 +199,10 @@ class _Reader(ast.NodeVisitor):
                 before, self.steps = self.steps, []
                 self.visit(source)
                 gone, self.steps = self.steps, before
-                names = [part.id for part in ast.walk(variable) if isinstance(part, ast.Name)]
+                names = {part.id for part in ast.walk(variable) if isinstance(part, ast.Name)}
                 self.aliases.update(dict.fromkeys(names, gone))
-                unused += gone
+                read = {part.id for node in body for part in ast.walk(node) if isinstance(part, ast.Name)}
+                unused += [] if names & read else gone
         for node in body:
             self.visit(node)
         # Gone through is what an outer loop stands at (the blocks of a stage): no turns of its own.
