@@ -21,6 +21,7 @@ def find_blocks(model: nn.Module, order: Order, outside: Iterable[str]) -> list[
     Where a timm model shows no lists of blocks (VGG, DLA, Inception), its own `group_matcher` says what they are.
     """
     names = sorted(_walk(model, "", set(outside)), key=lambda name: order.first[name])
+    names = _without_joints(model, names)
     if not names and (inner := getattr(model, "timm_model", None)) is not None:
         return _matched(inner, "timm_model", set(outside))
     blocks = _side_by_side(_once(names, order), order)
@@ -64,7 +65,9 @@ def _is_stage(module: nn.Module) -> bool:
 
     transformers marks the layers of most models as `GradientCheckpointingLayer`, some stages (Swin's, PVTv2's), too.
     """
-    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) > 0]
+    lists = [
+        part for part in module.modules() if isinstance(part, (nn.ModuleList, nn.Sequential)) and len(part)
+    ]
     return (
         _is_list(module)
         or _is_called_stage(module)
@@ -115,13 +118,32 @@ def _layers(module: nn.Module) -> int:
     return own + sum(_layers(child) for child in module.children())
 
 
+def _without_joints(model: nn.Module, names: list[str]) -> list[str]:
+    """Without lists of single matrices with their norms (PVT's patch layers, RT-DETR's lateral ones, Wav2Vec2's stem).
+
+    Unless there is nothing else (MobileNetV1). A list inside a list is a stage (MobileNetV3's last) and stays.
+    """
+    rich = {_parent(name) for name in names if _matrices(model.get_submodule(name)) > 1}
+    kept = [n for n in names if _parent(n) in rich or _parent(n).rpartition(".")[2].isdigit()]
+    return kept if rich else names
+
+
+def _matrices(module: nn.Module) -> int:
+    """Layers inside that hold a matrix; a table of positions that the module holds itself is none."""
+    return sum(
+        any(is_matrix(parameter) for parameter in part.parameters(recurse=False))
+        for part in module.modules()
+        if part is not module
+    )
+
+
 def _once(names: list[str], order: Order) -> list[str]:
     """Without what is run after several blocks and again behind the last (the mask head that EoMT asks in between)."""
-    single = [name for name in names if len(order.places[name]) == 1]
+    single = {_parent(name) for name in names if len(order.places[name]) == 1}
     if not single:
         return names
-    end = max(order.first[name] for name in single)
-    return [name for name in names if name in single or order.first[name] > end or order.last[name] < end]
+    end = max(order.first[name] for name in names if _parent(name) in single)
+    return [n for n in names if _parent(n) in single or order.first[n] > end or order.last[n] < end]
 
 
 def _side_by_side(names: list[str], order: Order) -> Iterator[Block]:

@@ -47,8 +47,8 @@ class _Depth:
             name for name, module in modules.items() if type(module).__name__.endswith("Embedding")
         }
         self.towers = [name for name, m in modules.items() if name and isinstance(m, PreTrainedModel)]
-        late = [order.first[name] for name in head if order.first[name] > self.end]
-        self.scores = min(late, default=math.inf)  # where the head begins; for CLIP's scale
+        begun = [place for name in head for place in order.places[name] if place > self.end]
+        self.scores = min(begun, default=math.inf)  # where the head begins: what follows is head, norms too
         base = backbone(model)
         self.base = next(name for name, module in modules.items() if module is base)
 
@@ -64,7 +64,8 @@ class _Depth:
         if runs_last(self.order, used, self.start, self.end):
             # A final norm stays with the last block; a bias of tied scores lies outside the backbone.
             outside = self.base and not within(owner, [self.base])
-            return last + 1 if outside or first > self.scores else last
+            behind = next(place for place in self.order.places[used] if place > self.end)
+            return last + 1 if outside or behind > self.scores else last
         before = bisect_right(self.starts, first)
         if before == 0:
             return 0

@@ -21,6 +21,7 @@ from torch import nn
 # A step is the path of attributes behind `self` ("encoder", "layer"), or a loop: the steps of one turn.
 Step = Any
 # What asks about a module but does not use it.
+_ABOUT = {"dtype", "device", "shape", "size", "ndim", "requires_grad"}
 _QUESTIONS = {"hasattr", "isinstance", "len", "next", "getattr"}
 
 
@@ -115,7 +116,7 @@ def _resolved(
                 yield (*path, str(index)), "forward"
         elif path and (not rest or shift):
             yield path, "forward"
-        elif len(rest) == 1 and isinstance(at._parameters.get(rest[0]), nn.Parameter):
+        elif rest and isinstance(at._parameters.get(rest[0]), nn.Parameter) and not _ABOUT & {*rest}:
             yield (*path, rest[0]), None
         elif path and len(rest) == 1 and callable(getattr(type(at), rest[0], None)):
             yield path, rest[0]
