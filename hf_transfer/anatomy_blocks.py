@@ -46,7 +46,7 @@ def is_matrix(parameter: Any) -> bool:
 def _walk(module: nn.Module, prefix: str, outside: set[str]) -> Iterator[str]:
     for name, child in module.named_children():
         full = f"{prefix}.{name}" if prefix else name
-        if full in outside or not owns(child):
+        if full in outside or not owns(child) or _is_wrapped(child):
             continue
         if (_is_list(module) or _is_bare_stage(module)) and _is_block(child):
             yield full
@@ -112,8 +112,8 @@ def _is_block(module: nn.Module) -> bool:
 
 def _layers(module: nn.Module) -> int:
     """Layers that hold parameters; a layer wrapped by PEFT is one."""
-    if hasattr(module, "base_layer") or hasattr(module, "modules_to_save"):
-        return 1
+    if _is_wrapped(module):
+        return int(owns(module))  # PEFT also wraps an empty layer whose name ends like one of the head's
     own = any(True for _ in module.parameters(recurse=False))
     return own + sum(_layers(child) for child in module.children())
 
@@ -129,11 +129,12 @@ def _without_joints(model: nn.Module, names: list[str]) -> list[str]:
 
 
 def _matrices(module: nn.Module) -> int:
-    """Layers inside that hold a matrix; a table of positions that the module holds itself is none."""
+    """Layers inside that hold a matrix, a wrapped one once; a table of positions that the module holds is none."""
     return sum(
-        any(is_matrix(parameter) for parameter in part.parameters(recurse=False))
-        for part in module.modules()
-        if part is not module
+        owns(child)
+        if _is_wrapped(child)
+        else any(is_matrix(parameter) for parameter in child.parameters(recurse=False)) + _matrices(child)
+        for child in module.children()
     )
 
 
@@ -144,6 +145,11 @@ def _once(names: list[str], order: Order) -> list[str]:
         return names
     end = max(order.first[name] for name in names if _parent(name) in single)
     return [n for n in names if _parent(n) in single or order.first[n] > end or order.last[n] < end]
+
+
+def _is_wrapped(module: nn.Module) -> bool:
+    """A layer inside one of PEFT's."""
+    return hasattr(module, "base_layer") or hasattr(module, "modules_to_save")
 
 
 def _side_by_side(names: list[str], order: Order) -> Iterator[Block]:

@@ -247,7 +247,19 @@ def test_the_meta_device_gives_the_same_groups(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bert", "distilbert", "modernbert", "gpt2", "vit", "convnext", "timm-convnext"]
+    "name",
+    [
+        "bert",
+        "distilbert",
+        "modernbert",
+        "gpt2",
+        "vit",
+        "convnext",
+        "timm-convnext",
+        "xlm",
+        "pvt",
+        "poolformer",
+    ],
 )
 def test_a_model_inside_peft_has_the_same_groups(name: str) -> None:
     from peft import LoraConfig
