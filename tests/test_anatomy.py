@@ -258,7 +258,6 @@ def test_the_meta_device_gives_the_same_groups(name: str) -> None:
         "timm-convnext",
         "xlm",
         "pvt",
-        "poolformer",
     ],
 )
 def test_a_model_inside_peft_has_the_same_groups(name: str) -> None:
