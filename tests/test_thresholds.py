@@ -103,3 +103,17 @@ def test_speed_and_same_answer_again():
 def test_wrong_input_is_named(chances, labels, said):
     with pytest.raises(ValueError, match=said):
         tune(chances, labels)
+
+
+def test_labels_that_are_not_told_apart_yet_do_not_ruin_the_whole():
+    """One label is known, twenty rare ones are noise: their own best cuts give them everywhere."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((400, 21)) < 0.03).astype(int)
+    labels[:, 0] = rng.random(400) < 0.5
+    chances = 0.05 + 0.01 * rng.random(labels.shape)
+    chances[:, 0] = 0.2 + 0.6 * labels[:, 0]
+    found = tune(chances, labels)
+    assert len(np.unique(found)) == 1
+    assert sk.f1_score(labels, chances >= found, average="micro") > 0.7
+    own = [tune(chances[:, [k]], labels[:, [k]])[0] for k in range(21)]
+    assert sk.f1_score(labels, chances >= own, average="micro") < 0.5

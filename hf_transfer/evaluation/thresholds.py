@@ -13,6 +13,9 @@ MULTI_LABEL = "multi_label_classification"
 def tune(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, min_positives: int = 5) -> np.ndarray:
     """One threshold a label, that with the highest F1 of this label; use the validation split, never test.
 
+    Where one threshold for all labels has the higher micro F1, as with labels that are hardly told from the rest yet, it
+    is taken instead.
+
     Every cut between two neighbouring probabilities is tried and put halfway between them; among cuts with
     equal F1 the one nearest to 0.5 is taken. A label with fewer than `min_positives` positive rows would fit
     its own noise: such labels share the one threshold that maximises micro F1 over all labels. Without any
@@ -35,7 +38,17 @@ def tune(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, min_positives: 
     if chances.min() < 0 or chances.max() > 1:
         raise ValueError("probabilities: expected 0..1 (are these logits?)")
     shared = best_cuts(chances.reshape(-1, 1), truths.reshape(-1, 1))
-    return np.where(truths.sum(axis=0) >= min_positives, best_cuts(chances, truths), shared)
+    own = np.where(truths.sum(axis=0) >= min_positives, best_cuts(chances, truths), shared)
+    return (
+        own
+        if _micro_f1(chances >= own, truths) >= _micro_f1(chances >= shared, truths)
+        else np.full_like(own, shared)
+    )
+
+
+def _micro_f1(given: np.ndarray, truths: np.ndarray) -> float:
+    both = float(given.sum() + truths.sum())
+    return 2 * float((given & (truths > 0)).sum()) / both if both else 0.0
 
 
 def best_cuts(chances: np.ndarray, truths: np.ndarray) -> np.ndarray:
