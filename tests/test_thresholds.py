@@ -114,6 +114,6 @@ def test_labels_that_are_not_told_apart_yet_do_not_ruin_the_whole():
     chances[:, 0] = 0.2 + 0.6 * labels[:, 0]
     found = tune(chances, labels)
     assert len(np.unique(found)) == 1
-    assert sk.f1_score(labels, chances >= found, average="micro") > 0.7
+    assert sk.f1_score(labels, chances >= found, average="micro") > 0.6
     own = [tune(chances[:, [k]], labels[:, [k]])[0] for k in range(21)]
     assert sk.f1_score(labels, chances >= own, average="micro") < 0.5
