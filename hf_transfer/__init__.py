@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.embedded import minilm as minilm
     from hf_transfer.exits import command as command
     from hf_transfer.finetuning import finetune as finetune
+    from hf_transfer.problems import NotPushed as NotPushed
     from hf_transfer.problems import Problem as Problem
     from hf_transfer.problems import Problems as Problems
     from hf_transfer.run import Run as Run
@@ -37,6 +38,7 @@ _HOME = {
     "Data": "data",
     "IMAGE_CLASSIFICATION": "tasks",
     "LayerGroup": "anatomy",
+    "NotPushed": "problems",
     "Phase": "strategies.phases",
     "Problem": "problems",
     "Problems": "problems",

@@ -27,7 +27,7 @@ FOR_DATA = (
 )
 FOR_FINETUNE = (
     *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
-    *("overwrite_output_dir", "base_model_id", "skip_reload_check"),
+    *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
 )
 FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
 # transformers takes the bar away together with its reports, which parse() turns off.

@@ -65,6 +65,19 @@ def _load_whole() -> None:
         unset_hf_deepspeed_config()
 
 
+def revision_of(name: str) -> str | None:
+    """The commit of a Hub model as it lies in the cache, from which it was loaded; None for a folder."""
+    if Path(name).exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except ValueError:  # a name that is no Hub id
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
 def load_pretrained(auto_class: str, name: str, **options: Any) -> Any:
     """`from_pretrained` of a transformers Auto class, by its name, with a message for people when it fails."""
     import transformers

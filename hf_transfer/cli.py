@@ -23,6 +23,7 @@ What is done around recipes:
   hft predict RUN_DIR INPUT ...   predictions for a file, a folder of images, or texts in quotes
   hft report RUN_DIR              write report.html, plots and the model card again
   hft merge RUN_DIR OUT           an adapter and its base model as one plain model
+  hft push RUN_DIR                to the Hub, or finish a push that failed
   hft recipes list|show|copy      the training scripts: copy one, change it, it is yours
   hft --version
 
@@ -159,6 +160,35 @@ def merge(words: Sequence[str]) -> None:
     )
 
 
+def push(words: Sequence[str]) -> None:
+    """`hft push`."""
+    parser = Parser(
+        "push",
+        "Push a finished run to the Hub in one commit, or finish a push that failed: what is there already is not\n"
+        "sent again. Flags that are left out are as in the run's last push.\n\n"
+        "hft push outputs/sentiment --hub_model_id me/sentiment --hub_private_repo",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    parser.add_argument("--hub_model_id", metavar="ID", help="me/name or name; the folder's name by default")
+    for name, help in (
+        ("hub_private_repo", "make a new repository private"),
+        ("hub_adapter_only", "the adapter alone, not the merged model"),
+        ("hub_include_report", "report.html too (it may quote your data)"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=help)
+    arguments = parser.read(words)
+
+    from hf_transfer.run import Run
+
+    address = Run.open(arguments.run_dir).push_to_hub(
+        arguments.hub_model_id,
+        private=arguments.hub_private_repo,
+        adapter_only=arguments.hub_adapter_only,
+        include_report=arguments.hub_include_report,
+    )
+    print(address)
+
+
 def recipes(words: Sequence[str]) -> None:
     """`hft recipes`."""
     parser = Parser(
@@ -207,6 +237,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "predict": predict,
     "report": report,
     "merge": merge,
+    "push": push,
     "recipes": recipes,
 }
 

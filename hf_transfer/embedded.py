@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_transfer.problems import Problem, Problems
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+LICENSE = "apache-2.0"  # as its card on the Hub says
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 

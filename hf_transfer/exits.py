@@ -13,14 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_transfer.checkpoints import unreadable
-from hf_transfer.problems import Diverged, Problem, Problems
+from hf_transfer.problems import Diverged, NotPushed, Problem, Problems
 
 
 def command(main: Callable[[], Any]) -> int:
     """Run `main` and return the exit code: `sys.exit(command(main))`.
 
     0 done; 2 wrong arguments or data (listed on stderr by the first process, no traceback); 130 interrupted;
-    1 anything else, with a traceback and, last, what is safe on disk if the error carries that as `safe`.
+    1 anything else, with a traceback and, last, what is safe on disk if the error carries that as `safe`. A push
+    that failed is 1 without a traceback: the run itself is whole.
     """
     try:
         _end_on_sigterm()
@@ -31,7 +32,7 @@ def command(main: Callable[[], Any]) -> int:
         return _refuse(error)
     except KeyboardInterrupt as error:
         return _stop("Interrupted.", error, getattr(error, "code", 130))
-    except Diverged as error:
+    except (Diverged, NotPushed) as error:
         return _stop(str(error), error, 1)
     except Exception as error:
         if (refused := _from_training_arguments(error) or unreadable(error)) is not None:
@@ -137,7 +138,7 @@ def _refuse(error: Problems) -> int:
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if (code == 1 and not isinstance(error, Diverged)) or first_to_say():
+    if (code == 1 and not isinstance(error, Diverged | NotPushed)) or first_to_say():
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

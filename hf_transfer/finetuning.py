@@ -7,11 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, wait
 from hf_transfer.hardware import check_world, use_threads
+from hf_transfer.hub_access import checked_push
+from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problems
+from hf_transfer.ranks import from_first
 from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
@@ -24,7 +28,7 @@ from hf_transfer.run import (
 from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.lora import adapter_notes
 from hf_transfer.strategies.phases import Phase, phases
-from hf_transfer.training_arguments import resumed, training_arguments
+from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
@@ -55,6 +59,8 @@ def finetune(
     overwrite_output_dir: bool = False,
     base_model_id: str | None = None,
     skip_reload_check: bool = False,
+    hub_adapter_only: bool = False,
+    hub_include_report: bool = False,
     recipe: str | None = None,
     notes: Sequence[str] = (),
     objective: Objective | None = None,
@@ -82,6 +88,7 @@ def finetune(
         overwrite_output_dir: delete what an earlier run wrote into the folder.
         base_model_id: Hub id that the card names as base model when `model` is a folder.
         skip_reload_check: do not load the saved model in a fresh process and compare its scores.
+        hub_adapter_only: with `push_to_hub`, push the adapter alone; hub_include_report: push report.html too.
         recipe, notes: name of the script that calls, and sentences for the plan.
         objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
         command: the words that started this run, to tell how an interrupted one goes on.
@@ -92,6 +99,7 @@ def finetune(
 
     Raises:
         Problems: wrong data or arguments, found before training starts and before anything is written.
+        NotPushed: the run is finished, but the push to the Hub that was asked for failed.
     """
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
@@ -114,18 +122,27 @@ def finetune(
     check_metrics(metrics, data.problem_type, len(data.labels))
     use_threads(cpu_threads)
     resume, start = resumed(args)
-    check_folder(Path(args.output_dir), resume=resume, overwrite=overwrite_output_dir)
+    check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
         notes = [*notes, *keep_global_batch(args, Path(args.output_dir))]
+    hub = from_first(
+        args,
+        lambda: checked_push(
+            args, hub_adapter_only, hub_include_report, peft_config is not None, base_model_id or model
+        ),
+    )
     model, processor = loaded(task, model, processor, data, args.seed)
     new = new_parameters(model)
-    notes = [*notes, *gave_way, *in_fp32(model), *task.fit(processor, model)]
+    notes = list(dict.fromkeys([*notes, *gave_way, *(hub.notes if hub else ())]))  # each once
+    notes += [*in_fp32(model), *task.fit(processor, model)]
     if not args.do_train and not new:
         data, told = as_scored(model, data)
         notes += told
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
+    if args.process_index == 0:
+        base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model) if peft_config is not None else []
     setup = _setup(
@@ -141,6 +158,7 @@ def finetune(
     check_optimizer(args, model)
     wait(args)  # nothing is left behind where another process has refused: Trainer makes the folder
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
+    plan["facts"] |= {"push": hub.fact} if hub else {}
     job = Job(
         task,
         data,
@@ -152,6 +170,7 @@ def finetune(
         peft_config,
         base_model_id,
         skip_reload_check,
+        hub,
     )
     wait(args)  # a process that is late must find the folder as it was, and not the run that begins here
     if args.process_index == 0:

@@ -1,4 +1,4 @@
-"""After training: measure, save, prove, record, report."""
+"""After training: measure, save, prove, record, report, push."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.hub import push
+from hf_transfer.hub_access import Access
+from hf_transfer.ranks import from_first
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
 
 if TYPE_CHECKING:
@@ -31,10 +34,11 @@ class Job:
     peft_config: Any
     base_model_id: str | None
     skip_reload_check: bool
+    hub: Access | None = None  # where to push, as checked before training
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
-    """Measure the trained model, save it, prove that it was saved, write record, report and card.
+    """Measure the trained model, save it, prove that it was saved, write record, report and card, push.
 
     Args:
         job: the run.
@@ -42,6 +46,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
 
     Raises:
         RuntimeError: the saved model is not the trained one; `safe` on any error says what is safe on disk.
+        NotPushed: everything is on disk, but the push that was asked for failed.
     """
     from hf_transfer.assess import assess
     from hf_transfer.training import what_is_safe
@@ -67,6 +72,8 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
             error.safe = what_is_safe(job.setup, error)  # type: ignore[attr-defined]  # said last, by exits.command
         raise
     wait(args)  # no rank leaves before the first has written everything
+    if (hub := job.hub) is not None:
+        from_first(args, lambda: push(run.output_dir, hub.push))
     return run
 
 

@@ -9,12 +9,6 @@ from typing import Any
 
 from hf_transfer.problems import Problem, Problems, nearest
 
-NO_PUSH = Problem(
-    "--push_to_hub",
-    "this version does not push",
-    "leave it out; `hf upload` takes config.json, the weights, the tokenizer or processor files and README.md from the "
-    "run folder afterwards",
-)
 MEASURED = {
     "single_label_classification": (
         *("accuracy", "f1_macro", "f1_weighted", "matthews_correlation", "roc_auc", "top5_accuracy"),
@@ -30,7 +24,7 @@ def check_arguments(args: Any, problem_type: str) -> None:
     Raises:
         Problems: all of them.
     """
-    wrong = [NO_PUSH] if args.push_to_hub else []
+    wrong = []
     if args.do_train and (args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs)):
         name = "--max_steps" if args.max_steps == 0 else "--num_train_epochs"
         mend = "give more, or --do_train false to measure the model as it is"

@@ -32,6 +32,10 @@ class Diverged(RuntimeError):
     """Training, or the model that came of it, gives values that are no finite numbers: exit code 1, no traceback."""
 
 
+class NotPushed(RuntimeError):
+    """The model is whole and on disk, but not on the Hub; the message says why and how to finish it (exit code 1)."""
+
+
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     """`' (did you mean X?)'` for the closest of `names`, or nothing."""
     import difflib

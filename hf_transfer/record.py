@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer import hardware
-from hf_transfer.embedded import HUB_ID, hub_id_of
+from hf_transfer.checkpoints import revision_of
+from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
+from hf_transfer.licenses import license_warnings
 from hf_transfer.plan import duration, step_seconds
 from hf_transfer.resuming import begun_with
 from hf_transfer.run import MARKER, RUN, read_json, write_json
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from hf_transfer.training import Setup
 
 SHIPPED = ("everyday_sentiment",)  # data that come with the package
-LICENSES = {HUB_ID: "apache-2.0"}
 
 
 def make_plan(
@@ -74,14 +75,16 @@ def make_plan(
         if entries
         else "no training",
         "folder": args.output_dir,
+        "licences": f"{base.get('license') or 'not known'} (base model), {data.source['license'] or 'not known'} (data)",
     }
     facts |= setup.prepared.plan
+    licences = license_warnings(base.get("license"), data.source["license"], published=args.push_to_hub)
     return {
         "title": recipe or task.name,
         "facts": facts,
         "phases": entries,
         "notes": list(notes),
-        "warnings": [*data.audit["warnings"], *setup.prepared.warnings],
+        "warnings": [*data.audit["warnings"], *setup.prepared.warnings, *licences],
         "expected_seconds": seconds,
     }
 
@@ -138,8 +141,8 @@ def write_record(
         "base_model": {
             "id": hub_id,
             "name": (hub_id or Path(base["name"]).name).rpartition("/")[2],
-            "revision": getattr(setup.model.config, "_commit_hash", None),
-            "license": LICENSES.get(hub_id or ""),
+            "revision": revision_of(base["name"]),
+            **{key: base.get(key) for key in ("license", "license_name", "license_link")},
             "class": base["class"],
             "parameters": sum(row["parameters"] for row in ledger[0]["groups"]) if ledger else None,
             "new": base["new"],

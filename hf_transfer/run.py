@@ -20,7 +20,8 @@ PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS = (
     "plots",
 )
 MARKER = "run.started.json"  # says that a folder is a run's before run.json does, and what the run must be resumed with
-OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER)
+PUSH = "push.json"  # what was asked of a push to the Hub, so that it can be finished
+OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER, PUSH)
 
 
 @dataclass
@@ -89,6 +90,41 @@ class Run:
         from hf_transfer.predict import predict
 
         return predict(self, inputs, batch_size=batch_size)
+
+    def push_to_hub(
+        self,
+        repo_id: str | None = None,
+        *,
+        private: bool | None = None,
+        adapter_only: bool | None = None,
+        include_report: bool | None = None,
+    ) -> str:
+        """Upload model, processor, card and plots in one commit, and wait until they are there.
+
+        Args:
+            repo_id: `me/name` or `name`; by default that of the last push, or the folder's name.
+            private: make a new repository private; by default as in the last push, or as the Hub has it.
+            adapter_only: push the adapter alone, not the merged model.
+            include_report: push report.html too, which may quote the data.
+
+        Returns:
+            The repository's address; in the first process only, "" in the others.
+
+        Raises:
+            Problems: the push cannot succeed (no token, no right to write there, ...).
+            NotPushed: it failed; the message says how to finish it.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            return ""
+        from hf_transfer.hub import push_run
+
+        given = {
+            "repo_id": repo_id,
+            "private": private,
+            "adapter_only": adapter_only,
+            "include_report": include_report,
+        }
+        return push_run(Path(self.output_dir), self.record, given)
 
 
 def _no_run(path: Path) -> Problem:

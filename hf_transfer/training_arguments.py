@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.flags.yields import contradictions, settle
+from hf_transfer.flags.yields import IN_BETWEEN, contradictions, of_the_push, settle
 from hf_transfer.hardware import on_cpu
+from hf_transfer.hub_checkpoints import REPO_ID, checkpoint_of
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.ranks import from_first
 from hf_transfer.strategies.phases import Phase, learning_rate_for
 from hf_transfer.training_fields import training_fields
 
@@ -64,6 +66,9 @@ def training_arguments(
     elif not args.do_train and not args.do_predict and args.do_eval == (args.eval_strategy != "no"):
         # As transformers leaves them where nobody named a stage: there they are for scripts, and Trainer reads none.
         args.do_train = args.do_eval = args.do_predict = True
+    if args.push_to_hub:
+        changed = {name: getattr(args, name) for name in IN_BETWEEN if getattr(args, name) != "every_save"}
+        notes += of_the_push(changed, True)
     if args.hub_token:
         raise Problems(
             Problem(
@@ -86,8 +91,15 @@ def free_folder(name: str) -> str:
     return str(folder)
 
 
+def from_hub(args: Any) -> bool:
+    """Whether the checkpoint to go on from is named by its Hub repository: the output folder may then be new."""
+    asked = str(args.resume_from_checkpoint)
+    new = not any(Path(args.output_dir).glob("*")) if Path(args.output_dir).is_dir() else True
+    return new and bool(REPO_ID.fullmatch(asked)) and not Path(asked).exists()
+
+
 def resumed(args: Any) -> tuple[bool, Path | None]:
-    """Whether to resume, and from which checkpoint if one was named."""
+    """Whether to resume, and from which checkpoint if one was named: a folder, or a Hub repository that holds some."""
     asked = args.resume_from_checkpoint
     if asked in (None, False, "false", "False", ""):
         return False, None
@@ -98,13 +110,17 @@ def resumed(args: Any) -> tuple[bool, Path | None]:
         )
     if asked in (True, "true", "True"):
         return True, None
+    from hf_transfer.saved import complete
+
     path = Path(asked)
+    if not path.exists() and REPO_ID.fullmatch(str(asked)):
+        path = Path(from_first(args, lambda: str(checkpoint_of(str(asked), complete))))
+        if not path.is_dir():  # another node has a cache of its own
+            path = checkpoint_of(str(asked), complete)
     if not path.is_dir():
         raise Problems(
             Problem("--resume_from_checkpoint", f"there is no folder {asked}", "give true for the newest")
         )
-    from hf_transfer.saved import complete
-
     if not complete(path):
         what = f"{asked} is no whole checkpoint: its state, optimizer or weights are missing"
         raise Problems(Problem("--resume_from_checkpoint", what, "give true for the newest whole one"))

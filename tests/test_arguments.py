@@ -385,3 +385,14 @@ def test_data_arguments_are_those_of_load() -> None:
 
     takes = set(signature(load).parameters) - {"task", "dataset", "default"}
     assert set(read("--train_file a.csv").data()) == takes
+
+
+def test_what_has_no_effect_on_a_push_is_said() -> None:
+    from hf_transfer.flags.yields import of_the_push
+
+    assert of_the_push({"hub_strategy": "end", "hub_model_id": "me/x"}, True) == []
+    (said,) = of_the_push({"hub_strategy": "checkpoint", "hub_always_push": True}, True)
+    assert said == "--hub_strategy and --hub_always_push have no effect: there is one upload, at the end"
+    (said,) = of_the_push({"hub_private_repo": True}, False)
+    assert said == "--hub_private_repo is given, but nothing is pushed without --push_to_hub"
+    assert of_the_push({}, False) == []

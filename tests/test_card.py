@@ -15,10 +15,10 @@ import yaml
 from example_runs import SECRET, write_run
 from huggingface_hub import ModelCard
 
+from hf_transfer.licenses import front_matter
 from hf_transfer.problems import Problems
 from hf_transfer.report import write_card, write_report
 from hf_transfer.report.card import PLACEHOLDER, hub_id
-from hf_transfer.report.licenses import front_matter
 
 
 def card(folder: Path, repo_id: str | None = None) -> tuple[dict[str, Any], str]:

@@ -42,7 +42,7 @@ def run(base: Any, folder: Path, kind: str = "single", **more: Any) -> Run:
 @pytest.mark.parametrize(
     ("args", "kind", "said"),
     [
-        ({"push_to_hub": True}, "single", "does not push"),
+        ({"push_to_hub": True}, "single", "HF_HUB_OFFLINE is set"),
         ({"fp16": True}, "single", "no effect on a CPU"),
         ({"label_smoothing_factor": 0.1}, "regression", "one label a row"),
         ({"batch_eval_metrics": True}, "single", "without metrics"),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from hf_transfer.licenses import of_hub
 from hf_transfer.problems import Problem, Problems
 
 PATIENCE = 3.0  # seconds for the Hub to accept a connection; the clients' own retries take 25 s and more
@@ -103,7 +104,16 @@ def read_hub(name: str, config: str | None) -> tuple[dict[str, Any], str | None]
         )
         raise Problems(Problem(where, what, mend)) from error
     splits = dict(found) if isinstance(found, dict) else {"train": found}
-    return splits, next((rows.info.license for rows in splits.values() if rows.info.license), None)
+    stated = next((rows.info.license for rows in splits.values() if rows.info.license), None)
+    return splits, stated or _card_license(name, offline)
+
+
+def _card_license(name: str, offline: bool) -> str | None:
+    """The licence in the data set's card, which `datasets` does not read."""
+    if not offline:
+        return of_hub(name, "dataset").get("license")
+    with _offline():
+        return of_hub(name, "dataset").get("license")
 
 
 def _short(error: BaseException, limit: int = 300) -> str:

@@ -10,6 +10,7 @@ from hf_transfer.data.files import read_file
 from hf_transfer.data.pixels import cells_of
 from hf_transfer.data.split_names import WHOLE, split_of
 from hf_transfer.data.tables import Table, stream_to_dataset, table_of_columns, table_of_rows
+from hf_transfer.licenses import of_hub
 from hf_transfer.problems import Problem, Problems
 
 
@@ -105,5 +106,6 @@ def origin(tables: dict[str, Table]) -> tuple[str | None, str | None]:
         info = table.rows.info
         for url in info.download_checksums or {}:
             if str(url).startswith("hf://datasets/"):
-                return str(url).removeprefix("hf://datasets/").split("@")[0], info.license or None
+                hub_id = str(url).removeprefix("hf://datasets/").split("@")[0]
+                return hub_id, info.license or of_hub(hub_id, "dataset").get("license")
     return None, None

@@ -15,6 +15,7 @@ from hf_transfer.data.hub import read_hub
 from hf_transfer.data.objects import origin, tables_of_object
 from hf_transfer.data.split_names import WHOLE
 from hf_transfer.data.tables import Table
+from hf_transfer.licenses import of_folder
 from hf_transfer.problems import Problem, Problems
 
 
@@ -103,7 +104,13 @@ def _from_name(name: str, config: str | None) -> Source:
             raise Problems(Problem(name, f"cannot be read: {error.strerror or error}")) from error
         name = path.resolve().name
         return Source(
-            name, found.splits, None, _card_license(path), found.files, found.ignored, found.warnings
+            name,
+            found.splits,
+            None,
+            of_folder(path).get("license"),
+            found.files,
+            found.ignored,
+            found.warnings,
         )
     if path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:
         return Source(path.name, {WHOLE: images_only([path], path.name)}, files=[path.name])
@@ -121,19 +128,3 @@ def _from_name(name: str, config: str | None) -> Source:
     splits, license_name = read_hub(name, config)
     tables = {str(key): Table(rows, f"{name} ({key})") for key, rows in splits.items()}
     return Source(name, tables, hub_id=name, license=license_name or None)
-
-
-def _card_license(folder: Path) -> str | None:
-    """The licence in the header of a data set card (README.md), if there is one."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()[:200]
-    if not lines or lines[0].strip() != "---":
-        return None
-    for line in lines[1:]:
-        if line.strip() == "---":
-            return None
-        if line.startswith("license:") and line[8:].strip():
-            return line[8:].strip().strip("'\"")
-    return None

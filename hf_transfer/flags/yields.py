@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from hf_transfer.flags.values import Flag
-from hf_transfer.limits import NO_PUSH
 from hf_transfer.problems import Problem
 
 
@@ -40,9 +39,7 @@ def contradictions(asked: dict[str, Any]) -> list[Problem]:
         pairs.append(("--load_best_model_at_end", " ".join(both), mend))
     if asked.get("fp16") is True and asked.get("bf16") is True:
         pairs.append(("--fp16", "--bf16", "choose one"))
-    found = [Problem(one, f"contradicts {other}", mend) for one, other, mend in pairs]
-    asks_to_push = ("push_to_hub", "hub_adapter_only", "hub_include_report")
-    return [*found, NO_PUSH] if any(asked.get(name) is True for name in asks_to_push) else found
+    return [Problem(one, f"contradicts {other}", mend) for one, other, mend in pairs]
 
 
 def rules_out_best(asked: dict[str, Any]) -> str:
@@ -50,6 +47,7 @@ def rules_out_best(asked: dict[str, Any]) -> str:
     return _first(asked, *NO_EVALUATION, ("save_strategy", "no"))
 
 
+IN_BETWEEN = ("hub_strategy", "hub_always_push")  # of Trainer's own uploads during training
 NO_EVALUATION = (("do_eval", False), ("eval_strategy", "no"))
 _STEPPED = ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
 
@@ -93,8 +91,7 @@ def settle(values: dict[str, Any], asked: dict[str, Any], known: dict[str, Flag]
         notes.append(
             f"--max_steps {asked['max_steps']} is the length of the run: num_train_epochs is not used"
         )
-    if asked.get("hub_model_id") and not value("push_to_hub"):
-        notes.append("--hub_model_id is given, but nothing is pushed without --push_to_hub")
+    notes += of_the_push(asked, bool(value("push_to_hub")))
     best = str(asked.get("metric_for_best_model", "")).removeprefix("eval_")
     if best == "loss":
         values["metric_for_best_model"] = "eval_loss"  # plain "loss" is transformers' word for none chosen
@@ -115,6 +112,18 @@ def settle(values: dict[str, Any], asked: dict[str, Any], known: dict[str, Flag]
                 give_way("eval_strategy", follows if follows in ("steps", "epoch") else "epoch", f"--{name}")
     _keep_together(value, give_way, asked)
     return notes
+
+
+def of_the_push(asked: dict[str, Any], pushes: bool) -> list[str]:
+    """What was asked about the Hub that has no effect."""
+    if not pushes:
+        names = ("hub_model_id", "hub_private_repo", "hub_adapter_only", "hub_include_report", *IN_BETWEEN)
+        given = [f"--{name}" for name in names if asked.get(name)]
+        are = "is given, but" if len(given) == 1 else "are given, but"
+        return [f"{', '.join(given)} {are} nothing is pushed without --push_to_hub"] if given else []
+    given = [f"--{name}" for name in IN_BETWEEN if asked.get(name) not in (None, False, "end")]
+    have = "has" if len(given) == 1 else "have"
+    return [f"{' and '.join(given)} {have} no effect: there is one upload, at the end"] if given else []
 
 
 def _keep_together(value: Any, give_way: Any, asked: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from hf_transfer.run import write_text
 
+from ..licenses import front_matter
 from . import tables
 from .figures import Figure, baseline_words, figures, headline, measured_words
 from .html import ALTERNATIVES, facts
-from .licenses import front_matter
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
 
@@ -28,38 +28,46 @@ def write_card(folder: Path | str, repo_id: str | None = None) -> Path:
 
     Raises `Problems` when the folder is no run folder.
     """
-    from huggingface_hub import ModelCard
-
     record = read_record(folder)
-    data = card_data(record, repo_id)
-    text = _environment().get_template("card.md.jinja").render(**_view(record, repo_id))
-    card = ModelCard(
-        f"---\n{data.to_yaml()}\n---\n\n{text}"
-    )  # parsed here, so a broken card is never written
     path = record.folder / "README.md"
-    write_text(path, card.content)
+    write_text(path, card_text(record, repo_id))
     return path
 
 
-def card_data(record: Record, repo_id: str | None = None) -> Any:
+def card_text(record: Record, repo_id: str | None = None, adapter_only: bool = False) -> str:
+    """The model card of a run; with `adapter_only` of its adapter alone."""
+    from huggingface_hub import ModelCard
+
+    data = card_data(record, repo_id, adapter_only)
+    text = _environment().get_template("card.md.jinja").render(**_view(record, repo_id, adapter_only))
+    card = ModelCard(
+        f"---\n{data.to_yaml()}\n---\n\n{text}"
+    )  # parsed here, so a broken card is never written
+    return str(card.content)
+
+
+def card_data(record: Record, repo_id: str | None = None, adapter_only: bool = False) -> Any:
     """The card's front matter as `huggingface_hub.ModelCardData`: Hub ids only, metrics as model-index."""
     from huggingface_hub import ModelCardData
 
     peft = (record.run.get("peft") or {}).get("type")
     task, dataset = record.run.get("task"), hub_id(record.data.get("hub_id"))
-    licence = front_matter(record.base.get("license"), record.data.get("license"))
+    licence = front_matter(record.base.get("license"), record.data.get("license"), record.base)
+    base = hub_id(record.base.get("id"))
     measured = figures(record, record.measured)
     return ModelCardData(
         model_name=model_name(record, repo_id),
-        library_name="transformers",
+        library_name="peft" if adapter_only else "transformers",
         pipeline_tag=task,
-        base_model=hub_id(record.base.get("id")),
+        base_model=base,
+        base_model_relation=("adapter" if adapter_only else "finetune") if base else None,
         datasets=[dataset] if dataset else None,
         metrics=[figure.key for figure in measured] or None,
         tags=["hf_transfer", "transfer-learning", *([str(peft).lower()] if peft else [])],
         eval_results=[_result(record, figure) for figure in measured] or None,
         license=licence["license"],
         license_name=licence.get("license_name"),
+        license_link=licence.get("license_link"),
     )
 
 
@@ -118,7 +126,7 @@ def model_name(record: Record, repo_id: str | None = None) -> str:
     return f"{slug(base_name(record).split('/')[-1])}-{slug(data)}"
 
 
-def snippet(record: Record, repo_id: str | None = None) -> str:
+def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = False) -> str:
     """Python code that loads the model with plain transformers and asks it once; an input of its own, none of ours."""
     task, kind = str(record.run.get("task")), record.problem_type
     text = '"A text of your own."'
@@ -128,6 +136,8 @@ def snippet(record: Record, repo_id: str | None = None) -> str:
     given = '"picture.jpg"' if images else f"{text}, truncation=True"
     model = repo_id or PLACEHOLDER
     lines = ["from transformers import pipeline", "", f'model = pipeline("{task}", model="{model}")']
+    if adapter_only:
+        lines = _with_adapter(task, model)
     if kind == "regression":
         lines += [
             f'result = model({given}, function_to_apply="none")',
@@ -138,6 +148,21 @@ def snippet(record: Record, repo_id: str | None = None) -> str:
     else:
         lines += [f"print(model({given}))  # label and probability"]
     return "\n".join(lines)
+
+
+def _with_adapter(task: str, model: str) -> list[str]:
+    """The base model with the adapter and its head: `config` holds the labels, which the base model does not know."""
+    images = "image" in task
+    auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+    processor = "AutoImageProcessor" if images else "AutoTokenizer"
+    keyword = "image_processor" if images else "tokenizer"
+    return [
+        f"from transformers import AutoConfig, {processor}, {auto}, pipeline  # and peft installed",
+        "",
+        f'name = "{model}"',
+        f"adapted = {auto}.from_pretrained(name, config=AutoConfig.from_pretrained(name))",
+        f'model = pipeline("{task}", model=adapted, {keyword}={processor}.from_pretrained(name))',
+    ]
 
 
 def _with_thresholds(record: Record, given: str) -> list[str]:
@@ -190,7 +215,7 @@ def _environment() -> Any:
     return environment
 
 
-def _view(record: Record, repo_id: str | None) -> dict[str, Any]:
+def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, Any]:
     """Everything the template shows, worked out beforehand."""
     from markupsafe import Markup
 
@@ -229,7 +254,9 @@ def _view(record: Record, repo_id: str | None) -> dict[str, Any]:
         "facts": [pair for pair in facts(record) if pair[0] not in hidden],
         "settings": settings(record.run.get("arguments") or {}),
         "versions": record.run.get("versions") or {},
-        "snippet": Markup(snippet(record, repo_id)),
+        "snippet": Markup(snippet(record, repo_id, adapter_only)),
+        "adapter_only": adapter_only,
+        "repo": repo_id or PLACEHOLDER,
         "plots": [
             (Markup(name), ALTERNATIVES[name])
             for name in plots

@@ -1,0 +1,38 @@
+"""What one process does for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hf_transfer.problems import NotPushed, Problems
+
+T = TypeVar("T")
+
+
+def from_first(args: Any, function: Callable[[], T]) -> T:
+    """What `function` returns in the first process, in all of them; they all end alike where it finds Problems.
+
+    Args:
+        args: the training arguments, which know the processes.
+        function: called in the first process only; its result is small and can be pickled.
+    """
+    if args.world_size == 1:
+        return function()
+    from accelerate.utils import broadcast_object_list
+
+    said: list[Any] = [None, (), None]  # result, problems, push that failed
+    if args.process_index == 0:
+        try:
+            said[0] = function()
+        except Problems as error:
+            said[1] = error.problems
+        except NotPushed as error:
+            said[2] = str(error)
+    broadcast_object_list(said)
+    if said[1]:
+        raise Problems(*said[1])
+    if said[2] is not None:
+        raise NotPushed(said[2])
+    result: T = said[0]
+    return result
