@@ -194,9 +194,12 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if holds_run(folder) and not resume and not overwrite:
         done = (folder / RUN).is_file()
-        what = f"{folder} holds a {'finished run' if done else 'run'} already"
-        go_on = "" if done else "add --resume_from_checkpoint true to go on with it, "
-        mend = f"{go_on}--overwrite_output_dir to delete what it wrote, or choose another folder"
+        what = f"{folder} holds a run already{', a finished one' if done else ''}"
+        go_on = "only measure and save it again" if done else "go on with it"
+        mend = (
+            f"add --resume_from_checkpoint true to {go_on}, --overwrite_output_dir to delete what it wrote, "
+            "or choose another folder"
+        )
         raise Problems(Problem("--output_dir", what, mend))
     foreign = [name for name in (*OWN, "config.json", "model.safetensors") if (folder / name).exists()]
     if foreign and not holds_run(folder):
