@@ -109,4 +109,4 @@ def test_missing_labels_are_dropped_and_said():
     data = load(TEXT, frame)
     assert data.labels == ("0", "1")
     assert sum(data.source["splits"].values()) == 39
-    assert any("no label (rows 3)" in warning["what"] for warning in data.audit["warnings"])
+    assert any("no label (rows 3; the first is 0)" in warning["what"] for warning in data.audit["warnings"])
