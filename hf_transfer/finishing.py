@@ -111,7 +111,7 @@ def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
         value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
         if value is not None and constant is not None and not value > constant:
             what = f"{name} {value:.4f} is no better than that of the best constant answer, {constant:.4f}"
-            mend = "train longer or at a higher --learning_rate, and look at rows and labels"
+            mend = "train longer, or at a higher --learning_rate or --head_learning_rate, and look at rows and labels"
             found.append({"where": split, "what": what, "mend": mend})
     return found
 
