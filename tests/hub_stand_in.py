@@ -289,7 +289,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self.wrong(403, "", f"You don't have the rights to create a {kind} under this namespace")
         if (kind, repo_id) in self.memory.repos:
             return self.answer(409, {"error": f"You already created this {kind} repo", "url": url})
-        self.memory.add(repo_id, {}, kind, private=asked.get("visibility") == "private")
+        private = (
+            asked.get("visibility") == "private" or asked.get("private") is True
+        )  # newer and older clients
+        self.memory.add(repo_id, {}, kind, private=private)
         self.answer(200, {"url": url, "name": repo_id, "id": "0"})
 
     def validate(self, query: Any) -> None:
