@@ -252,30 +252,30 @@ def test_what_the_hub_does_not_give_is_said_before_training(site: tuple[Hub, Pat
 
 @pytest.mark.full
 def test_two_processes_push_once(tmp_path: Path) -> None:
+    """One question, one commit, one message on failure, whatever the number of processes."""
+    home = tmp_path
     with stand_in() as hub:
-        fill(hub, tmp_path)
-        _two_processes(hub, tmp_path)
-
-
-def _two_processes(hub: Hub, home: Path) -> None:
-    recipe = str(ROOT / "recipes/sentiment.py")
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        recipe,
-        *FLAGS,
-        "--use_cpu",
-    ]
-    done = run(hub, home, *launch, "--output_dir", "runs/two", "--push_to_hub", "--hub_model_id", "me/two")
-    assert done.returncode == 0, done.stderr
-    assert len(hub.repos["model", "me/two"].commits) == 2 and len(hub.sent("POST .*/commit/")) == 1
-    assert len(hub.sent("GET /api/whoami-v2")) == 1
-    done = run(hub, home, *launch, "--output_dir", "runs/three", "--push_to_hub", token=READ)
-    assert done.returncode == 1 and done.stderr.count("this token may only read") == 1
-    hub.faults = [Fault(r"POST .*me/late2", 500, times=10**6)]
-    words = (*launch, "--output_dir", "runs/late2", "--push_to_hub", "--hub_model_id", "me/late2")
-    done = run(hub, home, *words, HF_TRANSFER_HUB_PATIENCE="2")
-    assert done.returncode == 1 and done.stderr.count("To finish the push: hft push runs/late2") == 1
+        fill(hub, home)
+        recipe = str(ROOT / "recipes/sentiment.py")
+        launch = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            recipe,
+            *FLAGS,
+            "--use_cpu",
+        ]
+        done = run(
+            hub, home, *launch, "--output_dir", "runs/two", "--push_to_hub", "--hub_model_id", "me/two"
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(hub.repos["model", "me/two"].commits) == 2 and len(hub.sent("POST .*/commit/")) == 1
+        assert len(hub.sent("GET /api/whoami-v2")) == 1
+        done = run(hub, home, *launch, "--output_dir", "runs/three", "--push_to_hub", token=READ)
+        assert done.returncode == 1 and done.stderr.count("this token may only read") == 1
+        hub.faults = [Fault(r"POST .*me/late2", 500, times=10**6)]
+        words = (*launch, "--output_dir", "runs/late2", "--push_to_hub", "--hub_model_id", "me/late2")
+        done = run(hub, home, *words, HF_TRANSFER_HUB_PATIENCE="2")
+        assert done.returncode == 1 and done.stderr.count("To finish the push: hft push runs/late2") == 1
