@@ -8,7 +8,8 @@ from typing import Any
 import architectures
 import pytest
 import torch
-from architectures import FURTHER, NAMES, TIMM, make
+from architectures import KINDS, NAMES, TIMM, make
+from classifiers import timm
 from torch import nn
 
 from hf_transfer.anatomy import (
@@ -126,7 +127,7 @@ def test_every_parameter_and_buffer_is_in_exactly_one_group(name: str) -> None:
     assert all(group.parameters or group.buffers for group in groups)
 
 
-@pytest.mark.parametrize("name", [*FURTHER, *TIMM])
+@pytest.mark.parametrize("name", [*KINDS, *TIMM])
 def test_further_architectures_have_every_tensor_in_exactly_one_group(name: str) -> None:
     model = make(name)
     groups = layer_groups(model)
@@ -169,7 +170,7 @@ def seen_by_hooks(model: nn.Module, inputs: dict[str, torch.Tensor]) -> list[int
     return list(called.values())
 
 
-@pytest.mark.parametrize("name", [*NAMES, *FURTHER, *TIMM])
+@pytest.mark.parametrize("name", [*NAMES, *KINDS, *TIMM])
 def test_groups_are_in_the_order_of_the_forward_pass(name: str) -> None:
     model = make(name)
     seen = seen_by_hooks(model, architectures.inputs(name))
@@ -354,7 +355,7 @@ def test_the_second_of_two_towers_follows_in_the_order_of_the_forward_pass() -> 
 
 def test_two_heads_of_a_distilled_timm_model() -> None:
     torch.manual_seed(0)
-    config = architectures._timm("deit_tiny_distilled_patch16_224", img_size=64, embed_dim=48, depth=2)
+    config = timm("deit_tiny_distilled_patch16_224", img_size=64, embed_dim=48, depth=2)
     import transformers
 
     model = transformers.AutoModelForImageClassification.from_config(config)
