@@ -31,7 +31,13 @@ class SentimentArguments(Arguments):
 
 def main():
     arguments = parse(SentimentArguments)
-    print(arguments.training(learning_rate=1e-3 if arguments.peft == "lora" else 2e-5, logging_steps=7))
+    rate = 1e-3
+    print(
+        arguments.training(
+            learning_rate=rate if arguments.peft == "lora" else 2e-5,  # 2e-5; LoRA 1e-3
+            num_train_epochs=round(8000 / 400), weight_decay=-0.5,
+        )
+    )
 
 
 if __name__ == "__main__":
@@ -63,6 +69,8 @@ def test_help_is_quick_and_imports_nothing_heavy(recipe: Path | None, tmp_path: 
     # Seconds of the processor, not of the clock: the machine may be busy.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
     assert "--learning_rate" in done.stdout and "--adam_beta1" not in done.stdout
+    assert recipe is None or "by the size of the data" in " ".join(done.stdout.split())
+    assert "round(" not in done.stdout and "arguments.peft" not in done.stdout
 
 
 def test_help_shows_defaults_of_the_recipe(tmp_path: Path) -> None:
@@ -72,7 +80,8 @@ def test_help_shows_defaults_of_the_recipe(tmp_path: Path) -> None:
     text = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}).stdout
     flat = " ".join(text.split())
     assert "Tell good from bad." in flat and "(default: some/encoder)" in flat
-    assert "0.001 if arguments.peft == 'lora' else 2e-05" in flat
+    assert "(default: 2e-5; LoRA 1e-3)" in flat and "(default: -0.5)" in flat
+    assert "in epochs. (default: set by the recipe)" in flat and "8000" not in flat
     assert "--adam_beta1 NUMBER" in flat and "--hub_token" not in flat
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.data.audit import check, sampled_away, small
+from hf_transfer.data.audit import bare_numbers, check, sampled_away, small
 from hf_transfer.data.columns import Roles, find_columns
 from hf_transfer.data.data import Data
 from hf_transfer.data.keys import input_keys, usable
@@ -83,7 +83,7 @@ def load(
     how = {split: f"as given ({table.name})" for split, table in tables.items()}
     if shares:
         rows, keys, how = cut_rows(rows, keys, how, labels, shares, seed)
-    warnings += _audited(rows, keys, labels)
+    warnings += [*bare_numbers(rows["train"], columns), *_audited(rows, keys, labels)]
     whole, rows = rows, sample_rows(rows, how, labels, max_train_samples, max_eval_samples, seed)
     warnings += sampled_away(whole["train"], rows["train"], labels)
     return Data(
