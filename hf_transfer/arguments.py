@@ -26,7 +26,7 @@ FOR_DATA = (
     *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
 )
 FOR_FINETUNE = (
-    *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
+    *("layer_decay", "head_learning_rate", "early_stopping_patience", "probe", "max_length", "cpu_threads"),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
 )
 FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
@@ -82,6 +82,10 @@ class Arguments:
     head_learning_rate: float | None = flag("Transfer", None, "Learning rate of the head only.", 0)
     early_stopping_patience: int | None = flag(
         "Transfer", None, "Stop after so many evaluations no better.", 1
+    )
+
+    probe: bool = flag(
+        "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
     )
 
     peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.embedded import hub_id_of
-from hf_transfer.finishing import Job, finish
+from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
@@ -54,6 +54,7 @@ def finetune(
     layer_decay: float | None = None,
     head_learning_rate: float | None = None,
     early_stopping_patience: int | None = None,
+    probe: bool = True,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -83,6 +84,7 @@ def finetune(
         seed: overrides that of `args`.
         layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
         early_stopping_patience: evaluations without a better best metric before a phase ends.
+        probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -178,6 +180,10 @@ def finetune(
     if args.process_index == 0:
         print_plan(plan)
         _begin(Path(args.output_dir), begun, resume, overwrite_output_dir)
+    if args.do_train and probe:
+        from hf_transfer.probing import probe as probed
+
+        job.probed.update(probed(setup, measured_splits(args, data)))
     return finish(job, train(setup, resume, start) if args.do_train else [])
 
 
