@@ -50,11 +50,14 @@ def main(argv=None):
 
     # 2. How to train: what you give as a flag wins over what stands here.
     head_only = arguments.strategy == "feature-extraction"
+    rate = 5e-4 if arguments.peft == "lora" else 1e-3 if head_only else 5e-5
     training = arguments.training(
-        learning_rate=5e-4 if arguments.peft == "lora" else 1e-3 if head_only else 5e-5,
+        learning_rate=rate,  # 5e-5; LoRA 5e-4, the head alone 1e-3
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),  # small data: more often
+        num_train_epochs=min(
+            20, max(3, round(8000 / len(data.splits["train"])))
+        ),  # 3 to 20 by the size of the data
         per_device_train_batch_size=32,
         per_device_eval_batch_size=64,
         eval_strategy="epoch",

@@ -9,7 +9,7 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from ..licenses import front_matter
-from . import tables
+from . import tables, training
 from .figures import Figure, baseline_words, figures, headline, measured_words, probe_words
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
@@ -249,6 +249,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "cut": (record.audit.get("lengths") or {}).get("cut") or {},
         "max_length": (record.audit.get("lengths") or {}).get("max_length"),
         "phases": record.phases,
+        "kept": training.kept(record),
         "learned": [
             sum(g.get("learning", g["parameters"]) for g in p.get("groups") or [] if g["learns"])
             for p in record.phases
