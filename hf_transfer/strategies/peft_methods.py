@@ -111,7 +111,7 @@ def peft_method(
         "oft": lambda: peft.OFTConfig(use_cayley_neumann=False),  # exactly orthogonal
         "ln-tuning": lambda: peft.LNTuningConfig(),
         "prefix": lambda: peft.PrefixTuningConfig(**prompt),
-        "prompt": lambda: peft.PromptTuningConfig(**prompt),
+        "prompt": lambda: peft.PromptTuningConfig(**prompt, prompt_tuning_init="SAMPLE_VOCAB"),
     }
     return made[name]()
 
@@ -147,6 +147,14 @@ def rate_of(config: Any) -> float:
     """The default learning rate of a configuration; LoRA's for a type of peft's without a name here."""
     rates = {method.kind: method.learning_rate for method in METHODS.values()}
     return rates.get(kind_of(config), PEFT_RATES["lora"])
+
+
+def name_of(config: Any) -> str:
+    """What `--peft` calls a configuration; peft's word for one without a name here."""
+    if kind_of(config) == "LORA":
+        pissa = str(getattr(config, "init_lora_weights", "")).startswith("pissa")
+        return "pissa" if pissa else "dora" if config.use_dora else "rslora" if config.use_rslora else "lora"
+    return next((n for n, method in METHODS.items() if method.kind == kind_of(config)), kind_of(config).lower())
 
 
 def merges(kind: str) -> bool:

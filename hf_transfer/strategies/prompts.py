@@ -7,7 +7,6 @@ wrong token once there are others before it, and none of that shows in the loss.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -36,11 +35,15 @@ def with_prompt(model: nn.Module, config: Any) -> Any:
         raise Problems(Problem("--peft", what, INSTEAD))
     leaves = head_leaves(model)
     filled = replace(config, task_type=config.task_type or "SEQ_CLS", modules_to_save=leaves or None)
+    if not {"hidden_size", "n_embd", "d_model"} & loaded.config.to_dict().keys():  # DistilBERT's own words
+        filled.token_dim = filled.token_dim or loaded.config.hidden_size
+        filled.num_layers = filled.num_layers or loaded.config.num_hidden_layers
+        filled.num_attention_heads = filled.num_attention_heads or loaded.config.num_attention_heads
     try:
-        plain = copy.deepcopy(model)
+        without = _scores(loaded, *_texts(loaded))
         adapted: Any = get_peft_model(loaded, filled)
         _frozen_but_the_head(adapted, leaves)
-        _try(plain, adapted, told)
+        _try(adapted, without, told)
     except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
         if isinstance(error, Problems):
             raise
@@ -56,27 +59,36 @@ def _frozen_but_the_head(adapted: Any, leaves: list[str]) -> None:
         parameter.requires_grad_(name.startswith(learned))
 
 
-def _try(plain: Any, adapted: Any, told: str) -> None:
-    """That the tokens reach the scores, and that a row's scores do not hang on how much it is padded."""
-    vocabulary = plain.get_input_embeddings().num_embeddings
-    ids = torch.arange(5, 13)[None] % vocabulary
-    pad = plain.config.pad_token_id or 0
-    padded = torch.cat([ids[:, :5], torch.full((1, 3), pad)], dim=1)
+def _texts(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A text of eight tokens, after one of five that is padded: ids and mask (2, 8)."""
+    ends = getattr(model.config, "eos_token_id", None)
+    end = ends if isinstance(ends, int) else 5  # T5 and BART read the score off it
+    pad = model.config.pad_token_id or 0
+    words = [word % model.get_input_embeddings().num_embeddings for word in range(6, 13)]
+    ids = torch.tensor([[*words[:4], end, pad, pad, pad], [*words, end]])
     mask = torch.ones(2, 8, dtype=torch.long)
     mask[0, 5:] = 0
-    device = next(plain.parameters()).device
-    modes = plain.training, adapted.training
+    return ids, mask
+
+
+def _scores(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    device, training = next(model.parameters()).device, model.training
     with torch.no_grad():
-        plain.eval(), adapted.eval()
-        without = plain(input_ids=ids.to(device)).logits
-        alone = adapted(input_ids=ids[:, :5].to(device), attention_mask=mask[1:, :5].to(device)).logits
-        beside = adapted(input_ids=torch.cat([padded, ids]).to(device), attention_mask=mask.to(device)).logits
-    plain.train(modes[0]), adapted.train(modes[1])
-    if torch.equal(beside[1:], without):
-        what = f"{type(plain).__name__} does not look at what {told} tuning puts before its input"
+        found = model.eval()(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+    model.train(training)
+    return found
+
+
+def _try(adapted: Any, without: torch.Tensor, told: str) -> None:
+    """That the tokens reach the scores, and that a row's scores do not hang on how much it is padded."""
+    ids, mask = _texts(adapted)
+    both, alone = _scores(adapted, ids, mask), _scores(adapted, ids[:1, :5], mask[:1, :5])
+    name = type(adapted.get_base_model()).__name__
+    if torch.equal(both[1], without[1]):
+        what = f"{name} does not look at what {told} tuning puts before its input"
         raise Problems(Problem("--peft", what, INSTEAD))
-    if not torch.allclose(alone[0], beside[0], atol=1e-3, rtol=1e-2):
-        what = f"with {told} tuning {type(plain).__name__} reads the score of a padded text off the wrong token"
+    if not torch.allclose(alone[0], both[0], atol=1e-3, rtol=1e-2):
+        what = f"with {told} tuning {name} reads the score of a padded text off the wrong token"
         raise Problems(Problem("--peft", what, INSTEAD))
 
 
