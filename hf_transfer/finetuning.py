@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adapters import adapter_of
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, wait
 from hf_transfer.hardware import check_world, use_threads
@@ -26,7 +27,7 @@ from hf_transfer.run import (
     write_json,
 )
 from hf_transfer.strategies.freezing import check_peft
-from hf_transfer.strategies.lora import adapter_notes
+from hf_transfer.strategies.peft_methods import peft_method
 from hf_transfer.strategies.phases import Phase, phases
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
@@ -53,6 +54,7 @@ def finetune(
     seed: int | None = None,
     layer_decay: float | None = None,
     head_learning_rate: float | None = None,
+    loraplus_lr_ratio: float | None = None,
     early_stopping_patience: int | None = None,
     max_length: int | None = None,
     cpu_threads: int | None = None,
@@ -77,11 +79,13 @@ def finetune(
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
         strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `two-phase`, or a list of `Phase`.
-        peft_config: a `peft` config such as `LoraConfig(r=8)`; targets and head modules are found if left open.
+        peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
+            (`strategies.peft_methods.METHODS`); targets and head modules are found if left open.
         callbacks: further TrainerCallbacks, used in every phase.
         metrics: further `evaluate` metrics by name, path, Hub id or object.
         seed: overrides that of `args`.
         layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
+        loraplus_lr_ratio: LoRA's second matrices learn that much faster than its first (LoRA+; 16 in the paper).
         early_stopping_patience: evaluations without a better best metric before a phase ends.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
@@ -106,9 +110,13 @@ def finetune(
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
     from hf_transfer.tasks import find
+    from hf_transfer.strategies.lora import adapter_notes
+    from hf_transfer.strategies.prompts import check_room
     from hf_transfer.training import start_of, train
 
     task = find(task) if isinstance(task, str) else task
+    if isinstance(peft_config, str):
+        peft_config = peft_method(peft_config)
     if seed is None:
         seed = args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
@@ -144,9 +152,20 @@ def finetune(
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
     model = adapted(model, peft_config, args.seed)
-    notes += adapter_notes(model) if peft_config is not None else []
+    check_room(model, prepared.facts.get("max_length"))
+    notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     setup = _setup(
-        task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics
+        task,
+        model,
+        data,
+        prepared,
+        processor,
+        args,
+        strategy,
+        layer_decay,
+        head_learning_rate,
+        loraplus_lr_ratio,
+        metrics,
     )
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
@@ -199,10 +218,12 @@ def _setup(
     strategy: Any,
     layer_decay: float | None,
     head_learning_rate: float | None,
+    loraplus_lr_ratio: float | None,
     metrics: Any,
 ) -> Setup:
     from dataclasses import replace
 
+    from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
@@ -213,11 +234,13 @@ def _setup(
             head_learning_rate=phase.head_learning_rate
             if phase.head_learning_rate is not None
             else head_learning_rate,
+            loraplus_lr_ratio=phase.loraplus_lr_ratio or loraplus_lr_ratio,
         )
         for phase in phases(strategy, groups)
     ]
     for phase in planned:
-        check_peft(groups, phase.learns, hasattr(model, "peft_config"))
+        check_peft(groups, phase.learns, adapter_of(model) is not None)
+    check_allocation(model, len(planned))
     return Setup(
         model=model,
         groups=groups,

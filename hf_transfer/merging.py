@@ -13,6 +13,7 @@ from typing import Any
 
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import ADAPTER, RUN, Run
+from hf_transfer.strategies.peft_methods import merges
 
 CONFIG = "adapter_config.json"
 # PEFT's task types, for adapters that do not say the class of their base model.
@@ -56,6 +57,7 @@ def merge(source: str | Path, out: str | Path, base: str | None = None) -> Merge
         Problems: no adapter there, `out` is not empty, the base model is not found or does not fit.
     """
     adapter, out = find_adapter(Path(source)), Path(out)
+    check_merges(adapter)
     check_free(out)
     name = base or adapter.config.get("base_model_name_or_path")
     if not name:
@@ -102,6 +104,19 @@ def find_adapter(source: Path) -> Adapter:
     except ValueError as error:
         raise Problems(Problem(str(folder / CONFIG), f"is not JSON ({error})", "copy it again")) from error
     return Adapter(folder, config, around)
+
+
+def check_merges(adapter: Adapter) -> None:
+    """Refuse an adapter that is no change of weights.
+
+    Raises:
+        Problems: see above.
+    """
+    kind = str(adapter.config.get("peft_type", ""))
+    if not merges(kind):
+        what = f"{kind.lower().replace('_', ' ')} adds layers or tokens, which plain weights cannot hold"
+        mend = f"hft predict and hf_transfer.load_adapter(model, {str(adapter.folder)!r}) use it as it is"
+        raise Problems(Problem(str(adapter.folder), what, mend))
 
 
 def check_free(out: Path) -> None:

@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
+from hf_transfer.adapters import restore_adapter, save_adapter
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
@@ -393,6 +394,13 @@ class PhaseTrainer(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Stock's; of bottleneck adapters, which sit in a model that stays as it is, they and the head alone."""
+        if not self.args.should_save or getattr(self.model, "bottleneck_config", None) is None:
+            super()._save(output_dir, state_dict)
+        else:
+            save_adapter(self.model, str(output_dir or self.args.output_dir))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         target = self.model if model is None else model
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(target, "peft_config"):
@@ -410,9 +418,14 @@ class PhaseTrainer(Trainer):
 def load_weights(model: Any, folder: str | Path) -> None:
     """Load a saved model of the same class into `model`, in place; every tensor must be there.
 
+    Of a model with bottleneck adapters, these and the head: nothing else was saved.
+
     Raises:
         RuntimeError: the folder lacks a tensor or holds one of another shape.
     """
+    if getattr(model, "bottleneck_config", None) is not None:
+        restore_adapter(model, folder)
+        return
     with quiet():
         fresh, info = type(model).from_pretrained(
             str(folder), config=model.config, dtype=model.dtype, output_loading_info=True

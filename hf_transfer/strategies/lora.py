@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.strategies.peft_methods import is_prompt
+from hf_transfer.strategies.peft_methods import is_prompt, kind_of, merges, name_of
 from hf_transfer.strategies.targets import with_targets
 
 if TYPE_CHECKING:
@@ -43,14 +43,27 @@ def adapt(model: nn.Module, config: Any) -> Any:
     return adapted
 
 
-def adapter_notes(model: Any) -> list[str]:
-    """What to know about the adapter alone: transformers' MobileNets need a line that plain PEFT lacks.
+def adapter_notes(model: Any, loraplus_lr_ratio: float | None = None) -> list[str]:
+    """Sentences for the plan: what to know about this adapter.
 
-    Their TensorFlow padding asks a convolution for its stride, which PEFT's layer around it does not have.
+    transformers' MobileNets need a line that plain PEFT lacks: their TensorFlow padding asks a convolution for its
+    stride, which PEFT's layer around it does not have.
     """
+    found = []
+    config = next(iter(getattr(model, "peft_config", {}).values()), None) or model.bottleneck_config
+    if not merges(kind_of(config)):
+        found.append(
+            f"What {name_of(config)} learns cannot be merged: the run folder will hold adapter/ and no whole model, and needs "
+            "its base model where it is now."
+        )
+    if kind_of(config) == "ADALORA":
+        found.append("A resumed AdaLoRA run keeps its ranks, but measures their importance anew.")
+    if loraplus_lr_ratio:
+        found.append(f"LoRA+: the second matrices learn {loraplus_lr_ratio:g} times as fast as the rates shown.")
     if not getattr(model.config, "tf_padding", False) or not any(True for _ in _wrapped_convolutions(model)):
-        return []
+        return found
     return [
+        *found,
         "PEFT alone cannot run the adapter of this model (its padding asks PEFT's layers for a stride they lack); the "
         "merged model in the run folder needs nothing."
     ]

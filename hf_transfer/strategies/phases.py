@@ -21,6 +21,7 @@ class Phase:
         learning_rate: that of the topmost learning group; default: the run's.
         layer_decay: each group below the head learns at this factor of the one above it.
         head_learning_rate: the head's own rate.
+        loraplus_lr_ratio: LoRA's second matrices learn that much faster than the first (LoRA+).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Phase:
     learning_rate: float | None = None
     layer_decay: float | None = None
     head_learning_rate: float | None = None
+    loraplus_lr_ratio: float | None = None
 
 
 def full(groups: Sequence[LayerGroup]) -> list[Phase]:

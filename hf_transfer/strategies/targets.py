@@ -165,19 +165,24 @@ def _given_maps(model: Any, names: Sequence[str]) -> set[str]:
         if not isinstance(layer, nn.Conv2d):
             note = partial(lambda name, _, inputs: found.add(name) if inputs[0].dim() > 3 else None, name)
             hooks.append(layer.register_forward_pre_hook(note))
-    side = getattr(model.config, "image_size", None) or getattr(model.config, "pretrained_cfg", None)
-    side = side["input_size"][-1] if isinstance(side, dict) and "input_size" in side else side
-    parameter, training = next(model.parameters()), model.training
+    side, parameter, training = _image_size(model.config), next(model.parameters()), model.training
     try:
-        image = torch.zeros(1, 3, *([side, side] if isinstance(side, int) else [224, 224]))
+        image = torch.zeros(1, 3, side, side)
         with torch.no_grad():
             model.eval()(pixel_values=image.to(parameter.device, parameter.dtype))
-    except (RuntimeError, ValueError):  # of another size: take none of them rather than one that fails
+    except (RuntimeError, ValueError, AssertionError):  # of another size: take none of them rather than one that fails
         found = {name for name in names if not isinstance(model.get_submodule(name), nn.Conv2d)}
     for hook in hooks:
         hook.remove()
     model.train(training)
     return found
+
+
+def _image_size(config: Any) -> int:
+    """As the configuration says, timm's in its own words; 224 if it does not."""
+    timm = (getattr(config, "model_args", None) or {}, getattr(config, "pretrained_cfg", None) or {})
+    said = [getattr(config, "image_size", None), timm[0].get("img_size"), (timm[1].get("input_size") or [None])[-1]]
+    return next((side for side in said if isinstance(side, int)), 224)
 
 
 def _paddings(layer: nn.Conv2d) -> tuple[int, ...]:
