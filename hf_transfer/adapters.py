@@ -63,10 +63,14 @@ def load_adapter(model: Any, folder: str | Path, subfolder: str = "") -> Any:
     if not place.exists() and str(folder).count("/") == 1:
         from huggingface_hub import snapshot_download
 
-        place = Path(snapshot_download(str(folder), allow_patterns=[f"{subfolder}/*" if subfolder else "adapter_*"]))
+        place = Path(
+            snapshot_download(str(folder), allow_patterns=[f"{subfolder}/*" if subfolder else "adapter_*"])
+        )
     place = place / subfolder
     if not (place / CONFIG).is_file():
-        raise Problems(Problem(str(place), f"no adapter here (there is no {CONFIG})", "give the folder that holds it"))
+        raise Problems(
+            Problem(str(place), f"no adapter here (there is no {CONFIG})", "give the folder that holds it")
+        )
     from hf_transfer.strategies.bottleneck_files import load_bottleneck, read_bottleneck
 
     if read_bottleneck(place) is not None:
@@ -99,5 +103,7 @@ def load_adapted(folder: str | Path, auto_class: str) -> Any:
         mend = f"load it by hand: hf_transfer.load_adapter(model, {str(Path(folder) / ADAPTER)!r})"
         raise Problems(Problem(str(folder), what, mend))
     config = transformers.AutoConfig.from_pretrained(str(folder))
-    base = load_pretrained(auto_class, str(name), config=config, dtype="float32", ignore_mismatched_sizes=True)
+    base = load_pretrained(
+        auto_class, str(name), config=config, dtype="float32", ignore_mismatched_sizes=True
+    )
     return load_adapter(base, Path(folder) / ADAPTER)

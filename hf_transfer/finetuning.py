@@ -15,7 +15,7 @@ from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
-from hf_transfer.problems import Problems
+from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
@@ -27,7 +27,7 @@ from hf_transfer.run import (
     write_json,
 )
 from hf_transfer.strategies.freezing import check_peft
-from hf_transfer.strategies.peft_methods import peft_method
+from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
 from hf_transfer.strategies.phases import Phase, phases
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
@@ -133,6 +133,8 @@ def finetune(
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
         notes = [*notes, *keep_global_batch(args, Path(args.output_dir))]
+    if hub_adapter_only and peft_config is not None and not merges(kind_of(peft_config)):
+        raise Problems(_nothing_else(peft_config))
     hub = from_first(
         args,
         lambda: checked_push(
@@ -196,6 +198,11 @@ def finetune(
         print_plan(plan)
         _begin(Path(args.output_dir), begun, resume, overwrite_output_dir)
     return finish(job, train(setup, resume, start) if args.do_train else [])
+
+
+def _nothing_else(peft_config: Any) -> Problem:
+    what = f"{name_of(peft_config)} leaves no merged model, so the adapter is pushed alone in any case"
+    return Problem("--hub_adapter_only", what, "leave it out")
 
 
 # The arrows of the way, in their order.

@@ -189,7 +189,15 @@ def changed_arguments(args: Any) -> dict[str, Any]:
 def _peft(peft_config: Any) -> dict[str, Any] | None:
     if peft_config is None:
         return None
-    names = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "num_virtual_tokens", "reduction_factor")
+    names = (
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "use_rslora",
+        "use_dora",
+        "num_virtual_tokens",
+        "reduction_factor",
+    )
     kind = getattr(peft_config.peft_type, "value", str(peft_config.peft_type))
     chosen = {name: getattr(peft_config, name) for name in names if hasattr(peft_config, name)}
     return {"type": kind, "name": name_of(peft_config), "merged": merges(kind), **chosen}

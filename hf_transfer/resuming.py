@@ -122,7 +122,9 @@ def check_resumed(folder: Path, now: dict[str, Any]) -> list[str]:
     if "--strategy" in names and "phases" in names:
         names.remove("phases")
     if "--peft" in names:
-        names = [n for n in names if not n.startswith(("peft ", "--lora_", "--use_", "--adapter_", "--num_v"))]
+        names = [
+            n for n in names if not n.startswith(("peft ", "--lora_", "--use_", "--adapter_", "--num_v"))
+        ]
     if "--model_name_or_path" in names and WEIGHTS in names:
         names.remove(WEIGHTS)
     elif "--model_name_or_path" in names and then.get(WEIGHTS):

@@ -31,7 +31,9 @@ class Allocation(TrainerCallback):
             config.tinit, config.tfinal = round(FIRST * state.max_steps), round(LAST * state.max_steps)
         config.total_step = state.max_steps
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
         """Measure importance by the gradients of this step, and zero what the budget does not cover."""
         config = model.peft_config[model.active_adapter]
         still = [p for n, p in model.named_parameters() if ".lora_" in n and p.grad is None]
@@ -55,7 +57,10 @@ def _pattern(model: Any) -> dict[str, list[bool]]:
 
 def is_adalora(model: Any) -> bool:
     """Whether the model's adapter is AdaLoRA's."""
-    return any(str(getattr(c.peft_type, "value", "")) == "ADALORA" for c in getattr(model, "peft_config", {}).values())
+    return any(
+        str(getattr(c.peft_type, "value", "")) == "ADALORA"
+        for c in getattr(model, "peft_config", {}).values()
+    )
 
 
 def check_allocation(model: Any, phases: int) -> None:

@@ -79,7 +79,9 @@ class Bottleneck(nn.Module):
         for tensor in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(tensor)  # type: ignore[arg-type]
         self.non_linearity, self.scaling = config.non_linearity, config.scaling
-        self.seen: torch.Tensor | None = None  # what the first layer of the part was given, where that is read
+        self.seen: torch.Tensor | None = (
+            None  # what the first layer of the part was given, where that is read
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs), or (B, inputs, H, W) to (B, outputs, H, W)."""

@@ -19,7 +19,9 @@ def save_bottleneck(model: Any, folder: str | Path) -> None:
 
     config = config_of(model)
     if config is None:
-        raise Problems(Problem("model", "it has no bottleneck adapters", "put some in: insert(model, config)"))
+        raise Problems(
+            Problem("model", "it has no bottleneck adapters", "put some in: insert(model, config)")
+        )
     Path(folder).mkdir(parents=True, exist_ok=True)
     kept = {n: t.detach().contiguous().cpu() for n, t in model.state_dict().items() if _is_saved(n, config)}
     save_file(kept, str(Path(folder) / WEIGHTS), metadata={"format": "pt"})
@@ -72,7 +74,9 @@ def load_bottleneck(model: Any, folder: str | Path) -> Any:
     lacking = [n for place in config.places for n in place if n not in names]
     if lacking:
         what = f"{type(model).__name__} has no layer {lacking[0]}"
-        raise Problems(Problem(str(folder), what, f"load it into {config.base_model_name_or_path or 'its base model'}"))
+        raise Problems(
+            Problem(str(folder), what, f"load it into {config.base_model_name_or_path or 'its base model'}")
+        )
     restore_bottleneck(insert(model, config), folder)
     return model.requires_grad_(False).eval()
 

@@ -59,13 +59,15 @@ def adapter_notes(model: Any, loraplus_lr_ratio: float | None = None) -> list[st
     if kind_of(config) == "ADALORA":
         found.append("A resumed AdaLoRA run keeps its ranks, but measures their importance anew.")
     if loraplus_lr_ratio:
-        found.append(f"LoRA+: the second matrices learn {loraplus_lr_ratio:g} times as fast as the rates shown.")
+        found.append(
+            f"LoRA+: the second matrices learn {loraplus_lr_ratio:g} times as fast as the rates shown."
+        )
     if not getattr(model.config, "tf_padding", False) or not any(True for _ in _wrapped_convolutions(model)):
         return found
     return [
         *found,
         "PEFT alone cannot run the adapter of this model (its padding asks PEFT's layers for a stride they lack); the "
-        "merged model in the run folder needs nothing."
+        "merged model in the run folder needs nothing.",
     ]
 
 

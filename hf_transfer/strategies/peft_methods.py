@@ -154,7 +154,9 @@ def name_of(config: Any) -> str:
     if kind_of(config) == "LORA":
         pissa = str(getattr(config, "init_lora_weights", "")).startswith("pissa")
         return "pissa" if pissa else "dora" if config.use_dora else "rslora" if config.use_rslora else "lora"
-    return next((n for n, method in METHODS.items() if method.kind == kind_of(config)), kind_of(config).lower())
+    return next(
+        (n for n, method in METHODS.items() if method.kind == kind_of(config)), kind_of(config).lower()
+    )
 
 
 def merges(kind: str) -> bool:

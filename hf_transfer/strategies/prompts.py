@@ -44,7 +44,15 @@ def with_prompt(model: nn.Module, config: Any) -> Any:
         adapted: Any = get_peft_model(loaded, filled)
         _frozen_but_the_head(adapted, leaves)
         _try(adapted, without, told)
-    except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
         if isinstance(error, Problems):
             raise
         said = " ".join(str(error).split())[:160]

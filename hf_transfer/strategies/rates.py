@@ -38,7 +38,9 @@ def optimizer_groups(
         # LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B faster than A. First, so that the log tells the others' rate.
         faster = [name for name in learning if ratio != 1 and is_lora_b(name)]
         rest = [name for name in learning if name not in faster]
-        for names, rate in ((faster, rates[group.name] * ratio), (rest, rates[group.name])) if learning else ():
+        for names, rate in (
+            ((faster, rates[group.name] * ratio), (rest, rates[group.name])) if learning else ()
+        ):
             for decays in (True, False):
                 chosen = [parameters[name] for name in names if (name in decayed) == decays]
                 decay = weight_decay if decays else 0.0

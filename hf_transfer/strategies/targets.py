@@ -88,7 +88,9 @@ def _is_norm(module: nn.Module) -> bool:
         return False
     called = isinstance(module, (nn.LayerNorm, nn.GroupNorm)) or "norm" in type(module).__name__.lower()
     own = list(module.parameters(recurse=False))
-    return called and bool(own) and not any(True for _ in module.children()) and all(p.dim() == 1 for p in own)
+    return (
+        called and bool(own) and not any(True for _ in module.children()) and all(p.dim() == 1 for p in own)
+    )
 
 
 def fitting(model: nn.Module, names: Sequence[str], config: Any) -> list[str]:
@@ -147,7 +149,9 @@ def _inputs(layer: Any, rows: tuple[int, ...]) -> list[torch.Tensor]:
     shapes = [(1, *rows, sizes(layer)[0])]
     if isinstance(layer, nn.Conv2d):
         spans = zip(layer.kernel_size, layer.dilation, _paddings(layer), strict=True)
-        least = tuple(max(1, dilation * (kernel - 1) + 1 - 2 * padding) for kernel, dilation, padding in spans)
+        least = tuple(
+            max(1, dilation * (kernel - 1) + 1 - 2 * padding) for kernel, dilation, padding in spans
+        )
         shapes = [(*shapes[0], *least), (*shapes[0], *(side + 6 for side in least))]
     return [torch.rand(shape, device=layer.weight.device, dtype=layer.weight.dtype) for shape in shapes]
 
@@ -170,7 +174,11 @@ def _given_maps(model: Any, names: Sequence[str]) -> set[str]:
         image = torch.zeros(1, 3, side, side)
         with torch.no_grad():
             model.eval()(pixel_values=image.to(parameter.device, parameter.dtype))
-    except (RuntimeError, ValueError, AssertionError):  # of another size: take none of them rather than one that fails
+    except (
+        RuntimeError,
+        ValueError,
+        AssertionError,
+    ):  # of another size: take none of them rather than one that fails
         found = {name for name in names if not isinstance(model.get_submodule(name), nn.Conv2d)}
     for hook in hooks:
         hook.remove()
@@ -181,7 +189,11 @@ def _given_maps(model: Any, names: Sequence[str]) -> set[str]:
 def _image_size(config: Any) -> int:
     """As the configuration says, timm's in its own words; 224 if it does not."""
     timm = (getattr(config, "model_args", None) or {}, getattr(config, "pretrained_cfg", None) or {})
-    said = [getattr(config, "image_size", None), timm[0].get("img_size"), (timm[1].get("input_size") or [None])[-1]]
+    said = [
+        getattr(config, "image_size", None),
+        timm[0].get("img_size"),
+        (timm[1].get("input_size") or [None])[-1],
+    ]
     return next((side for side in said if isinstance(side, int)), 224)
 
 
@@ -229,7 +241,9 @@ def check_targets(model: nn.Module, targets: Any) -> None:
     names = [name for name, _ in model.named_modules()]
     missing = [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]
     if missing:
-        suggestions = sorted({re.sub(r".*\.", "", name) for name in linear_layers(model, layer_groups(model))})
+        suggestions = sorted(
+            {re.sub(r".*\.", "", name) for name in linear_layers(model, layer_groups(model))}
+        )
         raise Problems(
             Problem(
                 "--lora_target_modules",
