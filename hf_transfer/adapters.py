@@ -25,6 +25,23 @@ def can_merge(model: Any) -> bool:
     return config is not None and merges(kind_of(config))
 
 
+def merged(model: Any, safe: bool = False) -> Any:
+    """The plain model with peft's adapter written into its weights, the trained head included.
+
+    peft's LN tuning (0.21) leaves the head in its wrapper, which would be saved under names that nobody reads.
+
+    Args:
+        safe: look for weights that are no numbers.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    plain = model.merge_and_unload(safe_merge=safe)
+    for name, module in list(plain.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            plain.set_submodule(name, module.modules_to_save[module.active_adapters[0]])
+    return plain
+
+
 def save_adapter(model: Any, folder: str | Path) -> None:
     """Write the adapter and the head that was trained with it."""
     if getattr(model, "bottleneck_config", None) is not None:

@@ -87,8 +87,21 @@ class Arguments:
     )
 
     peft: Literal[
-        *("none", "lora", "dora", "rslora", "pissa", "adalora", "ia3", "vera", "oft", "ln-tuning", "prefix"),
-        *("prompt", "houlsby", "pfeiffer", "parallel"),
+        "none",
+        "lora",
+        "dora",
+        "rslora",
+        "pissa",
+        "adalora",
+        "ia3",
+        "vera",
+        "oft",
+        "ln-tuning",
+        "prefix",
+        "prompt",
+        "houlsby",
+        "pfeiffer",
+        "parallel",
     ] = flag("PEFT", "none", "Train small added weights, not the model's own.")
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
     lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)

@@ -109,9 +109,9 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
-    from hf_transfer.tasks import find
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import check_room
+    from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
     task = find(task) if isinstance(task, str) else task

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.adapters import merged
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import ADAPTER, RUN, Run
 from hf_transfer.strategies.peft_methods import merges
@@ -158,7 +159,7 @@ def _merged(adapter: Adapter, base: str) -> Any:
             raise ValueError(
                 f"{len(new)} weights are missing there or of another size: {', '.join(sorted(new)[:3])}"
             )
-        model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload(safe_merge=True)
+        model = merged(PeftModel.from_pretrained(model, str(adapter.folder)), safe=True)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         what = f"does not fit {base}: " + " ".join(str(error).split())[:300]
         mend = "give the model it was trained on with --base"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.adapters import can_merge, has_only_adapter
+from hf_transfer.adapters import can_merge, has_only_adapter, merged
 from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
@@ -37,7 +37,7 @@ def save(setup: Setup, thresholds: list[float] | None) -> Any:
     alone = setup.is_peft and not can_merge(model)
     if setup.is_peft:
         save_weights(model, folder / ADAPTER)
-        model = model if alone else model.merge_and_unload()
+        model = model if alone else merged(model)
     model.eval()
     model.config.use_cache = getattr(model.config, "use_cache", None)
     if thresholds is not None:
@@ -85,9 +85,9 @@ def check_saved(job: Job, found: Assessment) -> dict[str, Any]:
     trained = found.logits[split][: len(rows)]
     raw = job.task.raw(rows)
     limit = MERGED if job.setup.is_peft else EXACT
-    merged = job.setup.is_peft and not has_only_adapter(folder)
-    proof: dict[str, Any] = {"rows": len(rows), "merged": merged}
-    if merged or not job.setup.is_peft:
+    whole = job.setup.is_peft and not has_only_adapter(folder)
+    proof: dict[str, Any] = {"rows": len(rows), "merged": whole}
+    if whole or not job.setup.is_peft:
         again = reloaded_scores(str(folder), job.task, raw)
         proof["max_difference"] = _difference(again, trained, limit, str(folder))
     if job.setup.is_peft and job.base["name"]:

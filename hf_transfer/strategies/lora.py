@@ -37,7 +37,7 @@ def adapt(model: nn.Module, config: Any) -> Any:
         return with_prompt(model, config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of block sizes that were fitted, and of GPT-2's transposed layers
-        adapted: Any = get_peft_model(model, with_targets(model, config))  # type: ignore[arg-type]
+        adapted: Any = get_peft_model(model, with_targets(model, config))
     for layer, base in _wrapped_convolutions(adapted):
         layer.stride, layer.kernel_size, layer.dilation = base.stride, base.kernel_size, base.dilation
     return adapted

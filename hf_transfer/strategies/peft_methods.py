@@ -86,7 +86,7 @@ def peft_method(
     if name not in METHODS:
         what = f"there is no method {name!r}{nearest(name, list(METHODS))}"
         raise Problems(Problem("--peft", what, f"choose none, {', '.join(METHODS)}"))
-    lora = {
+    lora: dict[str, Any] = {
         "r": lora_r,
         "lora_alpha": lora_alpha,
         "lora_dropout": lora_dropout,
@@ -104,7 +104,7 @@ def peft_method(
         from hf_transfer.strategies.bottleneck import bottleneck
 
         return bottleneck(name, adapter_reduction_factor)
-    prompt = {"task_type": "SEQ_CLS", "num_virtual_tokens": num_virtual_tokens}
+    prompt: dict[str, Any] = {"task_type": "SEQ_CLS", "num_virtual_tokens": num_virtual_tokens}
     made: dict[str, Any] = {
         "ia3": lambda: peft.IA3Config(),
         "vera": lambda: peft.VeraConfig(),  # the random matrices are saved too: they differ between machines
@@ -174,8 +174,9 @@ def unread(peft: str, given: Sequence[str]) -> list[Problem]:
     found = []
     for name in given:
         if peft == "none" or name not in METHODS[peft].reads:
-            readers = [f"--peft {method}" for method, facts in METHODS.items() if name in facts.reads]
+            first, *others = [method for method, facts in METHODS.items() if name in facts.reads]
             without = "without LoRA" if name in METHODS["lora"].reads else "without a method that reads it"
             what = f"has no effect {without if peft == 'none' else f'on {peft}'}"
-            found.append(Problem(f"--{name}", what, f"add {' or '.join(readers)}"))
+            also = f" ({' and '.join(others)} read it too)" if others else ""
+            found.append(Problem(f"--{name}", what, f"add --peft {first}{also}"))
     return found

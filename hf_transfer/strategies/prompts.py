@@ -107,7 +107,7 @@ def check_room(model: Any, max_length: int | None) -> None:
         Problems: texts of `max_length` tokens and those together are more than the model has positions.
     """
     config = next(iter(getattr(model, "peft_config", {}).values()), None)
-    if not getattr(config, "is_prompt_learning", False) or max_length is None:
+    if config is None or not getattr(config, "is_prompt_learning", False) or max_length is None:
         return
     most, tokens = max_positions(model.get_base_model()), config.num_virtual_tokens
     if most is not None and max_length + tokens > most:

@@ -129,7 +129,7 @@ def takes(config: Any, layer: nn.Module, rows: tuple[int, ...] = ()) -> bool:
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:
-            wrapped: Any = get_peft_model(copied, replace(config, **options)).eval()  # type: ignore[arg-type]
+            wrapped: Any = get_peft_model(copied, replace(config, **options)).eval()
             with torch.no_grad():
                 given = _inputs(layer, rows)
                 before = [wrapped(x) for x in given]
