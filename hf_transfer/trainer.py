@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_pt_utils import find_batch_size
 
+from hf_transfer.adapters import save_adapter
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
 from hf_transfer.data.batching import EpochSampler, Shares
@@ -331,6 +332,13 @@ class PhaseTrainer(Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Stock's; of bottleneck adapters, which sit in a model that stays as it is, they and the head alone."""
+        if not self.args.should_save or getattr(self.model, "bottleneck_config", None) is None:
+            super()._save(output_dir, state_dict)
+        else:
+            save_adapter(self.model, str(output_dir or self.args.output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         target = self.model if model is None else model
