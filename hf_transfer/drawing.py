@@ -72,6 +72,14 @@ class KeyedBatches:
         return batch
 
 
+def keyed(
+    rows: Any, collate: Callable[[list[Any]], Any], sampler: Any, seed: int
+) -> tuple[KeyedRows, KeyedBatches, Keys]:
+    """Rows, their collator and their sampler, each by key: what a data loader is made of in place of the plain ones."""
+    size = len(rows)
+    return KeyedRows(rows, seed), KeyedBatches(collate, seed, size), Keys(sampler, size)
+
+
 @contextlib.contextmanager
 def drawing(*seed: int) -> Iterator[None]:
     """Python, numpy and torch draw from `seed` on the CPU, and afterwards from where they were before."""

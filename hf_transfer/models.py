@@ -18,7 +18,7 @@ def loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tup
     """The model and processor as objects; by name in fp32, with the data's labels."""
     import transformers
 
-    from hf_transfer.trainer import quiet
+    from hf_transfer.loading import quiet
 
     if isinstance(model, (str, Path)):
         transformers.set_seed(seed)  # the new head is drawn here

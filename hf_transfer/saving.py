@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
 from hf_transfer.saved import placed
-from hf_transfer.trainer import quiet
 from hf_transfer.training import save_weights
 
 if TYPE_CHECKING:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +13,18 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import rotate_checkpoints
 
 from hf_transfer.anatomy import LayerGroup
+from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
-from hf_transfer.drawing import ROWS, KeyedBatches, KeyedRows, Keys
-from hf_transfer.saved import name_full_disk, seal
+from hf_transfer.drawing import ROWS, Keys, keyed
+from hf_transfer.loading import load_weights, quiet
 from hf_transfer.sharding import block_classes, gathered, skeleton
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
 
-LOSSES = "losses.json"  # of a checkpoint: what was summed up since the last log, by process
 IDLE = "idle"  # marks a batch that must not count
 
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
@@ -60,9 +54,8 @@ class PhaseTrainer(Trainer):
         super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
         self.phase, self.groups, self.lengths = phase, groups, lengths
         self.objective: Objective = objective
-        self.model_accepts_loss_kwargs = (
-            True  # makes the stock loop count `num_items_in_batch`; see compute_loss
-        )
+        # Makes the stock loop count `num_items_in_batch`; see compute_loss.
+        self.model_accepts_loss_kwargs = True
         self._still: list[nn.Module] = []
         self._staging: str | None = None
         self._shares: Shares | None = None
@@ -84,7 +77,7 @@ class PhaseTrainer(Trainer):
         is_training: bool = False,
         dataloader_key: str | None = None,
     ) -> Any:
-        make = super()._get_dataloader
+        make: Any = super()._get_dataloader
         whole_batches = self.args.train_sampling_strategy == "batch_rebalance"
         if not is_training or isinstance(dataset, IterableDataset) or whole_batches:
             return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
@@ -94,11 +87,9 @@ class PhaseTrainer(Trainer):
             dataset = self._remove_unused_columns(dataset, description)
         else:
             collate = self._get_collator_with_removed_columns(plain, description)
-        seed, size = self._data_seed, len(dataset)
-        self._keys = keys = Keys(sampler_fn(dataset), size)
-        self.data_collator, self.args.remove_unused_columns = KeyedBatches(collate, seed, size), False
+        rows, collate, keys = keyed(dataset, collate, sampler_fn(dataset), self._data_seed)
+        self._keys, self.data_collator, self.args.remove_unused_columns = keys, collate, False
         try:
-            rows: Any = KeyedRows(dataset, seed)
             return make(rows, description, batch_size, lambda _: keys, is_training, dataloader_key)
         finally:
             self.data_collator, self.args.remove_unused_columns = plain, only_used
@@ -256,9 +247,8 @@ class PhaseTrainer(Trainer):
         checkpoint = args[3] if len(args) > 3 else kwargs["resume_from_checkpoint"]
         if checkpoint is not None:
             self._recalled = Path(checkpoint)
-            self.state.compute_steps(
-                self.args, self.state.max_steps
-            )  # stock goes on with the old logging_steps
+            # Stock goes on with the old logging_steps.
+            self.state.compute_steps(self.args, self.state.max_steps)
             if self.state.best_global_step:  # beside this one: the run folder may have been moved
                 best = Path(checkpoint).parent / f"checkpoint-{self.state.best_global_step}"
                 self.state.best_model_checkpoint = str(best) if best.is_dir() else None
@@ -306,71 +296,28 @@ class PhaseTrainer(Trainer):
     def _where(self) -> str:
         return f"phase {self.phase.name}, learning rate {self.args.learning_rate:g}"
 
-    # The mean loss since the last log, and over the run: stock forgets both when it resumes.
-
-    def _save_losses(self, folder: Path) -> None:
-        mine = self._tr_loss.detach().reshape(1).float()
-        lost = self.accelerator.gather(mine).tolist()
-        if self.args.should_save:
-            kept = {
-                "since_log": lost,
-                "total": self._total_loss_scalar,
-                "logged": self._globalstep_last_logged,
-            }
-            (folder / LOSSES).write_text(json.dumps(kept))
-
     def _recall_losses(self) -> None:
-        if self._recalled is None or not (self._recalled / LOSSES).is_file():
-            return
-        kept = json.loads((self._recalled / LOSSES).read_text())
-        lost, self._recalled = kept["since_log"], None
-        same = len(lost) == self.args.world_size
-        self._tr_loss += lost[self.args.process_index] if same else sum(lost) / len(lost)
-        self._total_loss_scalar, self._globalstep_last_logged = kept["total"], kept["logged"]
-        self.recalled = True
+        if self._recalled is not None and recall_losses(self, self._recalled):
+            self._recalled, self.recalled = None, True
 
-    # Checkpoints: written beside, then renamed; loaded through from_pretrained, because stock matches the saved
-    # names of vision models against the names in memory and silently skips what differs.
+    # Checkpoints: written whole, or not at all; loaded through from_pretrained, because stock matches the saved names
+    # of vision models against the names in memory and silently skips what differs.
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         epoch = self.state.epoch or 0.5
         if not self._ending and (epoch == int(epoch) or self.control.should_training_stop):
             self._save_later = True  # an evaluation or a log may follow, which a resumed run would leave out
             return
-        folder = Path(str(self.args.output_dir))
-        final, staging = folder / f"checkpoint-{self.state.global_step}", folder / "checkpoint.partial"
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self._staging = str(staging)
-        try:
-            with quiet():
-                super()._save_checkpoint(model, trial)
-            self._save_losses(staging / final.name)
-        except Exception as error:
-            if self.args.should_save:
-                try:
-                    name_full_disk(error, folder)
-                finally:
-                    shutil.rmtree(staging, ignore_errors=True)
-            raise
-        finally:
-            self._staging = None
-        if self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = str(final)  # stock has found the one beside
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            self.state.save_to_json(str(staging / final.name / TRAINER_STATE_NAME))
-            seal(staging / final.name)
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(staging / final.name, final)
-            shutil.rmtree(staging, ignore_errors=True)
-            rotate_checkpoints(
-                output_dir=str(folder),
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-            )
-        self.accelerator.wait_for_everyone()
+        save = super()._save_checkpoint
+
+        def save_into(folder: Path) -> None:
+            self._staging = str(folder)
+            try:
+                save(model, trial)
+            finally:
+                self._staging = None
+
+        write_checkpoint(self, save_into)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Of equal metrics the one with the lower loss is better.
@@ -405,39 +352,6 @@ class PhaseTrainer(Trainer):
             super()._load_best_model()
         else:
             load_weights(self.model, str(self.state.best_model_checkpoint))
-
-
-def load_weights(model: Any, folder: str | Path) -> None:
-    """Load a saved model of the same class into `model`, in place; every tensor must be there.
-
-    Raises:
-        RuntimeError: the folder lacks a tensor or holds one of another shape.
-    """
-    with quiet():
-        fresh, info = type(model).from_pretrained(
-            str(folder), config=model.config, dtype=model.dtype, output_loading_info=True
-        )
-    if info["missing_keys"] or info["mismatched_keys"]:
-        raise RuntimeError(
-            f"{folder} does not fit the model: {info['missing_keys'] or info['mismatched_keys']}"
-        )
-    model.load_state_dict(fresh.state_dict())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' bars and reports for every file it reads or writes."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

@@ -15,6 +15,7 @@ from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
@@ -24,7 +25,7 @@ from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import Objective, PhaseTrainer, load_weights, quiet, stock_objective
+from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 
 
 @dataclass

@@ -22,9 +22,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from two_processes import CASES, LENGTHS, trained, uneven
 
 from hf_transfer.data.batching import EpochSampler, Shares, by_length
+from hf_transfer.loading import load_weights
 from hf_transfer.saved import complete, newest_checkpoint
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import PhaseTrainer, load_weights
+from hf_transfer.trainer import PhaseTrainer
 from hf_transfer.training import phase_trainer
 
 HERE = Path(__file__).resolve().parent
