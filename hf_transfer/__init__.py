@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hf_transfer.problems import Problems as Problems
     from hf_transfer.run import Run as Run
     from hf_transfer.strategies.phases import Phase as Phase
+    from hf_transfer.strategies.regularization import Regularization as Regularization
     from hf_transfer.tasks import (
         IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION,
     )
@@ -42,6 +43,7 @@ _HOME = {
     "Phase": "strategies.phases",
     "Problem": "problems",
     "Problems": "problems",
+    "Regularization": "strategies.regularization",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
     "checkpoint": "checkpoints",

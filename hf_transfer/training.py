@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from hf_transfer.divergence import finite
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
+from hf_transfer.regularizing import averaged_end, state_before, watchers
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
+from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 
@@ -44,6 +48,10 @@ class Setup:
     callbacks: Sequence[TrainerCallback] = ()
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
+    regularization: Regularization = Regularization()
+    fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
+    train_collator: Any = None  # of training batches, where it is another
+    row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
 
     @property
@@ -98,6 +106,7 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
         checkpoint = None
         if setup.args.should_save:
             write_json(setup.folder / PHASES, ledger)
+            shutil.rmtree(phase_folder(setup, number) / CANDIDATES, ignore_errors=True)
     return ledger
 
 
@@ -202,7 +211,8 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:
         evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
-    callbacks: list[Any] = [*setup.callbacks]
+    averaged, watching = watchers(setup, number, phase_folder(setup, number))
+    callbacks: list[Any] = [*setup.callbacks, *watching]
     if setup.early_stopping_patience and args.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
     trainer = PhaseTrainer(
@@ -212,6 +222,9 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         groups=setup.groups,
         objective=setup.objective,
         lengths=lengths.get("train"),
+        row_weights=setup.row_weights,
+        train_collator=setup.train_collator,
+        averaged=averaged,
         data_collator=setup.collator,
         train_dataset=splits["train"],
         eval_dataset=evaluation,
@@ -228,6 +241,7 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
 
 def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
     trainer = phase_trainer(setup, number)
+    start = state_before(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     if begun:
         trainer.args.eval_on_start = False
@@ -251,6 +265,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": _best(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
+    entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
         _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))

@@ -96,6 +96,7 @@ def main(argv=None):
         args=args,
         strategy=arguments.strategy,
         peft_config=lora if arguments.peft == "lora" else None,
+        regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )
 

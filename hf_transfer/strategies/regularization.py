@@ -59,6 +59,44 @@ class Regularization:
         return {name: value for name, value in found.items() if value is not None and value is not False}
 
 
+def from_flags(flags: Any) -> Regularization:
+    """From attributes of these names that hold what a command line can say: words for weights and for `wise_ft`.
+
+    Raises:
+        Problems: words that are no `label=weight`, or no number.
+    """
+    values = {item.name: getattr(flags, item.name) for item in fields(Regularization)}
+    found: list[Problem] = []
+    if isinstance(values["class_weights"], list):
+        values["class_weights"] = _weights(values["class_weights"], found)
+    if isinstance(values["wise_ft"], str) and values["wise_ft"] != "auto":
+        try:
+            values["wise_ft"] = float(values["wise_ft"])
+        except ValueError:
+            what = f"found {values['wise_ft']!r}, expected auto, or a number from 0 to 1"
+            found.append(_problem("wise_ft", what, ""))
+    if found:
+        raise Problems(*found)
+    return Regularization(**values)
+
+
+def _weights(words: list[str], wrong: list[Problem]) -> Literal["auto"] | dict[str, float]:
+    """`["auto"]`, or `["positive=2", "negative=1"]` as a dict; what is neither goes to `wrong`."""
+    if words == ["auto"]:
+        return "auto"
+    given = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        try:
+            given[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            mend = "give auto, or words like positive=2"
+            wrong.append(_problem("class_weights", f"{word!r} is no label=weight", mend))
+    return given
+
+
 NEW_DEFAULT = 0.01  # beta of L2-SP
 # (least, most) of each, both open where a number ends in .0: a rate of 1 would leave nothing
 RANGES: dict[str, tuple[float, float]] = {

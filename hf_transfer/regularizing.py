@@ -1,0 +1,356 @@
+"""A run's regularisation put where it acts: the model before training, loss, rows and weights in it, the end of a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.anatomy import layer_groups, linear_layers
+from hf_transfer.problems import Problem, Problems
+from hf_transfer.strategies.regularization import (
+    NEW_DEFAULT,
+    SINGLE,
+    Regularization,
+    sentences,
+)
+
+if TYPE_CHECKING:
+    from hf_transfer.data import Data
+    from hf_transfer.strategies.soups import State
+    from hf_transfer.training import Setup
+
+
+def rebuilt(model: Any, chosen: Regularization, seed: int) -> tuple[list[str], list[str]]:
+    """Change the model itself: blocks drawn anew, another dropout. Before PEFT wraps it.
+
+    Returns:
+        Names of the parameters that are no longer the pretrained ones, and sentences for the plan.
+
+    Raises:
+        Problems: the model has not so many blocks, or no dropout.
+    """
+    from transformers import set_seed
+
+    from hf_transfer.strategies.dropout import set_dropout
+    from hf_transfer.strategies.reinit import reinitialise
+
+    redrawn: list[str] = []
+    notes = []
+    if chosen.reinit_layers is not None:
+        set_seed(seed)  # every process draws the same, and a resumed run too
+        redrawn = reinitialise(model, layer_groups(model), chosen.reinit_layers)
+        notes.append(f"The last {chosen.reinit_layers} block(s) are drawn anew: {len(redrawn)} tensors.")
+    if chosen.dropout is not None:
+        found = set_dropout(model, chosen.dropout)
+        if not found["modules"]:
+            what = f"{type(model).__name__} has no dropout that could be set"
+            raise Problems(Problem("--dropout", what, "leave it out"))
+        fields = ", ".join(found["config"]) or "none: its configuration has no such field"
+        notes.append(
+            f"Dropout is {chosen.dropout:g} in {len(found['modules'])} places (configuration: {fields})."
+        )
+    return redrawn, notes
+
+
+def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: Sequence[str]) -> list[str]:
+    """Give a run the loss, the collator and the sampling that were chosen; its arguments may change too.
+
+    Args:
+        setup: changed in place.
+        data: its training labels are counted.
+        fresh: names of the parameters that are not pretrained.
+
+    Returns:
+        Sentences for the plan.
+
+    Raises:
+        Problems: something that would have no effect on this model under this strategy.
+    """
+    chosen = chosen or Regularization()
+    setup.regularization, setup.fresh = chosen, frozenset(fresh)
+    if not setup.args.do_train:
+        return []
+    found = _without_effect(setup, chosen)
+    if found:
+        raise Problems(*found)
+    notes = sentences(chosen)
+    notes += _judged(setup, data, chosen)
+    notes += _sampled(setup, data, chosen)
+    notes += _pulled(setup, chosen)
+    _choose_on_validation(setup, data, chosen)
+    return notes
+
+
+def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
+    """What this model, or this strategy, gives nothing to act on."""
+    from hf_transfer.strategies.dropout import noise
+    from hf_transfer.strategies.freezing import freeze, still_modules
+
+    found, learns = [], learned(setup)
+    mend = "leave it out, or choose a strategy in which pretrained layers learn"
+    for name in ("l2_sp", "mixout"):
+        if getattr(chosen, name) is not None and not learns - setup.fresh:
+            found.append(Problem(f"--{name}", "no pretrained weight learns under this strategy", mend))
+    if chosen.mixout is not None and learns - setup.fresh and not mixed_names(setup):
+        found.append(Problem("--mixout", "no pretrained matrix of the blocks learns", mend))
+    if chosen.wise_ft is not None and not way_back(setup):
+        found.append(Problem("--wise_ft", "no weight that had a meaning before learns in the last phase", mend))
+    if chosen.reinit_layers is not None and not set(redrawn_blocks(setup, chosen)) <= learns:
+        what = "blocks that are drawn anew would not learn under this strategy: they would stay random"
+        found.append(Problem("--reinit_layers", what, "leave it out, or choose --strategy full"))
+    for phase in setup.phases if chosen.r_drop is not None else ():
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+        if not noise(setup.model, still_modules(setup.model)):
+            what = f"phase {phase.name} has no dropout above 0, so both passes would be the same"
+            mend = "add --dropout 0.1, or leave it out"
+            found.append(Problem("--r_drop", what, mend))
+    return found
+
+
+def learned(setup: Setup, phases: Sequence[Any] | None = None) -> frozenset[str]:
+    """Names of the parameters that learn in any of the phases."""
+    names = {name for phase in (setup.phases if phases is None else phases) for name in phase.learns}
+    groups = [group for group in setup.groups if group.name in names]
+    return frozenset(name for group in groups for name in group.parameters) & setup.trainable
+
+
+def mixed_names(setup: Setup) -> frozenset[str]:
+    """The matrices that mixout acts on: pretrained ones of the blocks that learn (as in the authors' code, no embeddings)."""
+    matrices = {f"{layer}.weight" for layer in linear_layers(setup.model, list(setup.groups))}
+    return (learned(setup) - setup.fresh) & matrices
+
+
+def redrawn_blocks(setup: Setup, chosen: Regularization) -> list[str]:
+    """Parameters of the last `reinit_layers` blocks."""
+    blocks = [group for group in setup.groups if group.name.startswith("block.")]
+    return [name for group in blocks[-(chosen.reinit_layers or 0) :] for name in group.parameters]
+
+
+def way_back(setup: Setup) -> frozenset[str]:
+    """The parameters that WiSE-FT interpolates: those that had a meaning when the last phase began, and learn in it.
+
+    Pretrained ones, and new ones that an earlier phase has trained (a head after linear probing). A head that is new in the
+    only phase stays as it ends. Under LoRA the second matrices alone, which begin at 0: to scale them is to scale the
+    adapter.
+    """
+    last = learned(setup, setup.phases[-1:])
+    if setup.is_peft:
+        return frozenset(name for name in last if ".lora_B." in name or ".lora_embedding_B." in name)
+    return last & ((last - setup.fresh) | learned(setup, setup.phases[:-1]))
+
+
+# The loss.
+
+
+def _judged(setup: Setup, data: Data, chosen: Regularization) -> list[str]:
+    from hf_transfer.strategies import objectives
+    from hf_transfer.strategies.mixing import mixing
+
+    notes: list[str] = []
+    criterion = _criterion(setup, data, chosen, notes)
+    if chosen.mixup is not None or chosen.cutmix is not None:
+        setup.train_collator = mixing(
+            setup.collator, len(data.labels), chosen.mixup or 0.0, chosen.cutmix or 0.0
+        )
+    if criterion is not None:
+        setup.objective = objectives.judged_by(criterion, setup.objective)
+    if chosen.r_drop is not None:
+        several = data.problem_type != SINGLE
+        setup.objective = objectives.r_drop(setup.objective, chosen.r_drop, several)
+    return notes
+
+
+def _criterion(setup: Setup, data: Data, chosen: Regularization, notes: list[str]) -> Any:
+    """The loss on scores and labels where it is not the model's own; sentences about it go to `notes`."""
+    from functools import partial
+
+    from hf_transfer.strategies.objectives import binary_cross_entropy, cross_entropy
+
+    smoothing = float(setup.args.label_smoothing_factor)
+    names = ("class_weights", "focal_gamma", "logit_adjustment", "mixup", "cutmix")
+    if not smoothing and not any(name in chosen.on() for name in names):
+        return None
+    options: dict[str, Any] = {"smoothing": smoothing, "gamma": chosen.focal_gamma or 0.0}
+    options |= _imbalance(data, chosen, notes)
+    if smoothing:
+        notes.append(
+            f"Labels are smoothed by {smoothing:g} in training; the evaluation loss is that of plain labels."
+        )
+    return partial(cross_entropy if data.problem_type == SINGLE else binary_cross_entropy, **options)
+
+
+def _imbalance(data: Data, chosen: Regularization, notes: list[str]) -> dict[str, Any]:
+    """Class weights and offsets from the training rows."""
+    import torch
+
+    from hf_transfer.strategies import balance
+
+    if chosen.class_weights is None and chosen.logit_adjustment is None:
+        return {}
+    labels, names = training_labels(data), data.labels
+    rows = balance.counts(labels, len(names))
+    if chosen.logit_adjustment is not None:
+        notes.append(
+            f"Logit adjustment, tau {chosen.logit_adjustment:g}: in training only; scores of the saved model are balanced ones."
+        )
+        offsets = chosen.logit_adjustment * balance.log_priors(rows, names)
+        return {"offsets": torch.tensor(offsets, dtype=torch.float32)}
+    given = None if chosen.class_weights == "auto" else dict(chosen.class_weights or {})
+    if data.problem_type == SINGLE:
+        weights = balance.class_weights(rows, given, names)
+        shown, kept = weights, torch.tensor(weights, dtype=torch.float32)
+    else:
+        both = balance.label_weights(rows, len(labels), given, names)
+        shown = both[0]
+        kept = tuple(torch.tensor(w, dtype=torch.float32) for w in both)  # type: ignore[assignment]
+    told = ", ".join(f"{name} {value:.3g}" for name, value in zip(names[:8], shown, strict=False))
+    notes.append(f"Class weights (1 on average over the training rows): {told}{', ...' * (len(names) > 8)}.")
+    return {"weights": kept}
+
+
+def training_labels(data: Data) -> np.ndarray:
+    """Ids (rows,) or a 0/1 matrix (rows, labels)."""
+    from hf_transfer.tasks.classification import label_array
+
+    return label_array(data.splits["train"], data)
+
+
+# Rows and weights.
+
+
+def _sampled(setup: Setup, data: Data, chosen: Regularization) -> list[str]:
+    from hf_transfer.strategies.balance import row_weights
+
+    if not chosen.weighted_sampling:
+        return []
+    setup.row_weights = row_weights(training_labels(data), len(data.labels))
+    return ["Rows are drawn with replacement so that all labels come equally often; an epoch is as long as before."]
+
+
+def _pulled(setup: Setup, chosen: Regularization) -> list[str]:
+    """Penalties and masks that need the weights from before training: a copy of those that learn is kept."""
+    from hf_transfer.strategies import objectives
+
+    notes: list[str] = []
+    if chosen.l2_sp is None and chosen.mixout is None:
+        return notes
+    kept = learned(setup) - setup.fresh
+    start = {n: p.detach().clone() for n, p in setup.model.named_parameters() if n in kept}
+    if chosen.mixout is not None:
+        names = mixed_names(setup)
+        setup.objective = objectives.mixout(setup.objective, setup.model, start, names, chosen.mixout)
+        notes.append(f"Mixout, p {chosen.mixout:g}, on {len(names)} pretrained matrices.")
+    if chosen.l2_sp is not None:
+        beta = NEW_DEFAULT if chosen.l2_sp_new is None else chosen.l2_sp_new
+        setup.objective = objectives.l2_sp(setup.objective, setup.model, start, chosen.l2_sp, beta)
+        notes.append(f"L2-SP, alpha {chosen.l2_sp:g} on {len(start)} pretrained tensors, beta {beta:g} on new ones.")
+        if setup.args.weight_decay:
+            notes[-1] += f" It stands in place of weight decay ({setup.args.weight_decay:g})."
+            setup.args.weight_decay = 0.0
+    return notes
+
+
+# The end of a phase.
+
+
+def _choose_on_validation(setup: Setup, data: Data, chosen: Regularization) -> None:
+    """Name the metric that soups and `wise_ft auto` choose by, and say that validation was used for it."""
+    from hf_transfer.evaluation.classification import headline
+
+    if chosen.soup is None and chosen.wise_ft != "auto":
+        return
+    if setup.args.metric_for_best_model is None:
+        setup.args.metric_for_best_model = f"eval_{headline(data.problem_type)}"
+        setup.args.greater_is_better = True
+    flag = "--soup" if chosen.soup is not None else "--wise_ft auto"
+    what = f"the final weights are chosen on validation ({flag}): its score is better than on new rows"
+    warning = {"where": "validation", "what": what, "mend": "look at the test score" if "test" in data.splits else ""}
+    setup.prepared.warnings.append(warning)
+
+
+def ranking(args: Any) -> tuple[str, float]:
+    """The metric that models are chosen by, and 1 where higher is better, else -1."""
+    name = f"eval_{str(args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+    higher = not name.endswith("loss") if args.greater_is_better is None else args.greater_is_better
+    return name, 1.0 if higher else -1.0
+
+
+def watchers(setup: Setup, number: int, folder: Path) -> tuple[Any, list[Any]]:
+    """For a phase's Trainer: the moving average of its weights, if any, and further callbacks."""
+    from hf_transfer.strategies.averaging import AveragedWeights
+    from hf_transfer.strategies.soups import CANDIDATES, Candidates
+
+    chosen = setup.regularization
+    averaged = AveragedWeights(setup.model, chosen.ema) if chosen.ema is not None else None
+    if chosen.soup is None or number < len(setup.phases):
+        return averaged, []
+    return averaged, [Candidates(folder / CANDIDATES, chosen.soup, *ranking(setup.args))]
+
+
+def state_before(setup: Setup, number: int) -> State | None:
+    """Where the last phase begins, for WiSE-FT: on the CPU, what is interpolated and the buffers."""
+    import torch
+
+    from hf_transfer.strategies.soups import state_of
+
+    if setup.regularization.wise_ft is None or number < len(setup.phases):
+        return None
+    names = way_back(setup)
+    start = state_of(setup.model, names)
+    if setup.is_peft:  # an adapter scaled to nothing
+        start = {name: torch.zeros_like(start[name]) for name in names}
+    return start
+
+
+def averaged_end(setup: Setup, number: int, trainer: Any, folder: Path, start: State | None) -> dict[str, Any]:
+    """At a phase's end, with its trained (or best) weights in the model: averages in their place.
+
+    Returns:
+        For the ledger: what was averaged, and what was tried on validation.
+    """
+    from hf_transfer.strategies import soups
+
+    chosen, entry = setup.regularization, dict[str, Any]()
+    if trainer.averaged is not None:
+        trainer.averaged.put()
+        entry["ema"] = {"decay": chosen.ema, "updates": trainer.averaged.updates}
+        trainer.averaged = None  # what follows is measured as it is
+    if number < len(setup.phases):
+        return entry
+    metric, sign = ranking(setup.args)
+
+    def score(state: State) -> float:
+        soups.put(setup.model, state)
+        return validation_score(trainer, metric)
+
+    if chosen.soup is not None and (kept := soups.candidates(folder / soups.CANDIDATES)):
+        soup, tried = soups.greedy_soup(kept, score, sign)
+        soups.put(setup.model, soup)
+        entry["soup"] = {"metric": metric, "tried": tried}
+    if start is not None:
+        entry["wise_ft"] = _part_of_the_way(setup, start, score, metric, sign)
+    return entry
+
+
+def _part_of_the_way(
+    setup: Setup, start: State, score: Any, metric: str, sign: float
+) -> dict[str, Any]:
+    from hf_transfer.strategies import soups
+
+    asked = setup.regularization.wise_ft
+    end = soups.state_of(setup.model, set(start))
+    scores = soups.alpha_scores(start, end, score) if asked == "auto" else {}
+    alpha = soups.chosen_alpha(scores, sign) if asked == "auto" else float(asked or 0)
+    soups.put(setup.model, soups.interpolated(start, end, alpha))
+    found: dict[str, Any] = {"alpha": alpha, "tensors": len(way_back(setup))}
+    return found | ({"metric": metric, "scores": scores} if scores else {})
+
+
+def validation_score(trainer: Any, metric: str) -> float:
+    """The metric of the model as it is now, measured without a line in the log or a word to the callbacks."""
+    loop = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Evaluation", metric_key_prefix="eval")
+    trainer.callback_handler.on_predict(trainer.args, trainer.state, trainer.control, loop.metrics)  # ends the bar
+    return float(loop.metrics[metric])
