@@ -109,9 +109,7 @@ class Arguments:
     dropout: float | None = flag("Regularization", None, "Dropout of the model, all of it.", 0, 1)
     ema: float | None = flag("Regularization", None, "Moving average of the weights: decay, as 0.999.", 0, 1)
     soup: int | None = flag("Regularization", None, "Greedy soup of the best so many evaluations.", 2)
-    wise_ft: str | None = flag(
-        "Regularization", None, "Part of the way from start to end: 0 to 1, or auto."
-    )
+    wise_ft: str | None = flag("Regularization", None, "Part of the way from start to end: 0 to 1, or auto.")
 
     peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)

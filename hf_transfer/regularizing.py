@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,12 @@ def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: S
     notes += _judged(setup, data, chosen)
     notes += _sampled(setup, data, chosen)
     notes += _pulled(setup, chosen)
+    if chosen.wise_ft is not None:
+        where = "scaled" if setup.is_peft else "taken part of the way from where the last phase starts"
+        share = "by a share chosen on validation" if chosen.wise_ft == "auto" else f"by {chosen.wise_ft:g}"
+        notes.append(
+            f"WiSE-FT: after training {len(way_back(setup))} tensors are {where}, {share}; what was new then stays as trained."
+        )
     _choose_on_validation(setup, data, chosen)
     return notes
 
@@ -97,7 +104,9 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
     if chosen.mixout is not None and learns - setup.fresh and not mixed_names(setup):
         found.append(Problem("--mixout", "no pretrained matrix of the blocks learns", mend))
     if chosen.wise_ft is not None and not way_back(setup):
-        found.append(Problem("--wise_ft", "no weight that had a meaning before learns in the last phase", mend))
+        found.append(
+            Problem("--wise_ft", "no weight that had a meaning before learns in the last phase", mend)
+        )
     if chosen.reinit_layers is not None and not set(redrawn_blocks(setup, chosen)) <= learns:
         what = "blocks that are drawn anew would not learn under this strategy: they would stay random"
         found.append(Problem("--reinit_layers", what, "leave it out, or choose --strategy full"))
@@ -165,8 +174,6 @@ def _judged(setup: Setup, data: Data, chosen: Regularization) -> list[str]:
 
 def _criterion(setup: Setup, data: Data, chosen: Regularization, notes: list[str]) -> Any:
     """The loss on scores and labels where it is not the model's own; sentences about it go to `notes`."""
-    from functools import partial
-
     from hf_transfer.strategies.objectives import binary_cross_entropy, cross_entropy
 
     smoothing = float(setup.args.label_smoothing_factor)
@@ -227,7 +234,9 @@ def _sampled(setup: Setup, data: Data, chosen: Regularization) -> list[str]:
     if not chosen.weighted_sampling:
         return []
     setup.row_weights = row_weights(training_labels(data), len(data.labels))
-    return ["Rows are drawn with replacement so that all labels come equally often; an epoch is as long as before."]
+    return [
+        "Rows are drawn with replacement so that all labels come equally often; an epoch is as long as before."
+    ]
 
 
 def _pulled(setup: Setup, chosen: Regularization) -> list[str]:
@@ -246,7 +255,9 @@ def _pulled(setup: Setup, chosen: Regularization) -> list[str]:
     if chosen.l2_sp is not None:
         beta = NEW_DEFAULT if chosen.l2_sp_new is None else chosen.l2_sp_new
         setup.objective = objectives.l2_sp(setup.objective, setup.model, start, chosen.l2_sp, beta)
-        notes.append(f"L2-SP, alpha {chosen.l2_sp:g} on {len(start)} pretrained tensors, beta {beta:g} on new ones.")
+        notes.append(
+            f"L2-SP, alpha {chosen.l2_sp:g} on {len(start)} pretrained tensors, beta {beta:g} on new ones."
+        )
         if setup.args.weight_decay:
             notes[-1] += f" It stands in place of weight decay ({setup.args.weight_decay:g})."
             setup.args.weight_decay = 0.0
@@ -267,15 +278,19 @@ def _choose_on_validation(setup: Setup, data: Data, chosen: Regularization) -> N
         setup.args.greater_is_better = True
     flag = "--soup" if chosen.soup is not None else "--wise_ft auto"
     what = f"the final weights are chosen on validation ({flag}): its score is better than on new rows"
-    warning = {"where": "validation", "what": what, "mend": "look at the test score" if "test" in data.splits else ""}
+    warning = {
+        "where": "validation",
+        "what": what,
+        "mend": "look at the test score" if "test" in data.splits else "",
+    }
     setup.prepared.warnings.append(warning)
 
 
-def ranking(args: Any) -> tuple[str, float]:
-    """The metric that models are chosen by, and 1 where higher is better, else -1."""
+def rank(args: Any, metrics: dict[str, float]) -> tuple[float, float]:
+    """An evaluation by the metric that models are chosen by, higher is better, and minus its loss, for equal ones."""
     name = f"eval_{str(args.metric_for_best_model or 'loss').removeprefix('eval_')}"
     higher = not name.endswith("loss") if args.greater_is_better is None else args.greater_is_better
-    return name, 1.0 if higher else -1.0
+    return float(metrics[name]) * (1 if higher else -1), -float(metrics["eval_loss"])
 
 
 def watchers(setup: Setup, number: int, folder: Path) -> tuple[Any, list[Any]]:
@@ -287,7 +302,7 @@ def watchers(setup: Setup, number: int, folder: Path) -> tuple[Any, list[Any]]:
     averaged = AveragedWeights(setup.model, chosen.ema) if chosen.ema is not None else None
     if chosen.soup is None or number < len(setup.phases):
         return averaged, []
-    return averaged, [Candidates(folder / CANDIDATES, chosen.soup, *ranking(setup.args))]
+    return averaged, [Candidates(folder / CANDIDATES, chosen.soup, partial(rank, setup.args))]
 
 
 def state_before(setup: Setup, number: int) -> State | None:
@@ -305,7 +320,9 @@ def state_before(setup: Setup, number: int) -> State | None:
     return start
 
 
-def averaged_end(setup: Setup, number: int, trainer: Any, folder: Path, start: State | None) -> dict[str, Any]:
+def averaged_end(
+    setup: Setup, number: int, trainer: Any, folder: Path, start: State | None
+) -> dict[str, Any]:
     """At a phase's end, with its trained (or best) weights in the model: averages in their place.
 
     Returns:
@@ -320,37 +337,37 @@ def averaged_end(setup: Setup, number: int, trainer: Any, folder: Path, start: S
         trainer.averaged = None  # what follows is measured as it is
     if number < len(setup.phases):
         return entry
-    metric, sign = ranking(setup.args)
 
-    def score(state: State) -> float:
+    def ranked(state: State) -> tuple[float, float]:
         soups.put(setup.model, state)
-        return validation_score(trainer, metric)
+        return rank(setup.args, validation_metrics(trainer))
 
     if chosen.soup is not None and (kept := soups.candidates(folder / soups.CANDIDATES)):
-        soup, tried = soups.greedy_soup(kept, score, sign)
+        soup, tried = soups.greedy_soup(kept, ranked)
         soups.put(setup.model, soup)
-        entry["soup"] = {"metric": metric, "tried": tried}
+        entry["soup"] = {"metric": setup.args.metric_for_best_model, "tried": tried}
     if start is not None:
-        entry["wise_ft"] = _part_of_the_way(setup, start, score, metric, sign)
+        entry["wise_ft"] = _part_of_the_way(setup, start, ranked)
     return entry
 
 
-def _part_of_the_way(
-    setup: Setup, start: State, score: Any, metric: str, sign: float
-) -> dict[str, Any]:
+def _part_of_the_way(setup: Setup, start: State, ranked: Any) -> dict[str, Any]:
     from hf_transfer.strategies import soups
 
     asked = setup.regularization.wise_ft
     end = soups.state_of(setup.model, set(start))
-    scores = soups.alpha_scores(start, end, score) if asked == "auto" else {}
-    alpha = soups.chosen_alpha(scores, sign) if asked == "auto" else float(asked or 0)
-    soups.put(setup.model, soups.interpolated(start, end, alpha))
-    found: dict[str, Any] = {"alpha": alpha, "tensors": len(way_back(setup))}
-    return found | ({"metric": metric, "scores": scores} if scores else {})
+    found: dict[str, Any] = {"alpha": asked, "tensors": len(way_back(setup))}
+    if asked == "auto":
+        found["alpha"], found["ranks"] = soups.best_alpha(start, end, ranked)
+        found["metric"] = setup.args.metric_for_best_model
+    soups.put(setup.model, soups.interpolated(start, end, float(found["alpha"])))
+    return found
 
 
-def validation_score(trainer: Any, metric: str) -> float:
-    """The metric of the model as it is now, measured without a line in the log or a word to the callbacks."""
+def validation_metrics(trainer: Any) -> dict[str, float]:
+    """Those of the model as it is now, without a line in the log or a word to the callbacks."""
     loop = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Evaluation", metric_key_prefix="eval")
-    trainer.callback_handler.on_predict(trainer.args, trainer.state, trainer.control, loop.metrics)  # ends the bar
-    return float(loop.metrics[metric])
+    trainer.callback_handler.on_predict(
+        trainer.args, trainer.state, trainer.control, loop.metrics
+    )  # ends the bar
+    return dict(loop.metrics)

@@ -65,9 +65,7 @@ def row_weights(labels: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(each / each.sum())
 
 
-def check_all_there(
-    rows: np.ndarray, names: Sequence[str], where: str, why: str, how: str = "with"
-) -> None:
+def check_all_there(rows: np.ndarray, names: Sequence[str], where: str, why: str, how: str = "with") -> None:
     """Stop where a label has no training row.
 
     Raises:
@@ -84,7 +82,9 @@ def check_names(given: Mapping[str, float], names: Sequence[str]) -> list[Proble
     where = "--class_weights"
     mend = f"the labels are {', '.join(names[:12])}"
     unknown = [name for name in given if name not in names]
-    found = [Problem(where, f"there is no label {name!r}{nearest(name, list(names))}", mend) for name in unknown]
+    found = [
+        Problem(where, f"there is no label {name!r}{nearest(name, list(names))}", mend) for name in unknown
+    ]
     poor = [name for name, value in given.items() if not 0 <= value < float("inf")]
     found += [Problem(where, f"{name} has the weight {given[name]:g}", "give 0 or more") for name in poor]
     if not found and not any(given.get(name, 1.0) for name in names):

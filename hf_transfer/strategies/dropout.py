@@ -41,7 +41,9 @@ def set_dropout(model: Any, rate: float) -> dict[str, list[str]]:
     for name, module in model.named_modules():
         keys = [key for key, _ in _rates(module) if not any(part in key for part in OTHER)]
         if isinstance(module, _DropoutNd) or "dropout" in type(module).__name__.lower():
-            keys += [key for key in ("p", "drop_prob") if isinstance(getattr(module, key, None), (int, float))]
+            keys += [
+                key for key in ("p", "drop_prob") if isinstance(getattr(module, key, None), (int, float))
+            ]
         elif "path" in type(module).__name__.lower() or "depth" in type(module).__name__.lower():
             keys = []
         for key in dict.fromkeys(keys):
@@ -54,9 +56,9 @@ def _rates(module: nn.Module) -> Iterator[tuple[str, float]]:
     """A module's own rates, with their names."""
     is_dropout = isinstance(module, _DropoutNd) or "drop" in type(module).__name__.lower()
     for key, value in vars(module).items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if "dropout" in key or "drop_prob" in key or (is_dropout and key == "p"):
-                yield key, float(value)
+        named = "dropout" in key or "drop_prob" in key or (is_dropout and key == "p")
+        if named and _number(value):
+            yield key, float(value)
 
 
 def _set_fields(config: Any, rate: float, prefix: str) -> list[str]:
@@ -64,7 +66,9 @@ def _set_fields(config: Any, rate: float, prefix: str) -> list[str]:
     for key, value in list(vars(config).items()):
         if hasattr(value, "to_dict") and hasattr(value, "model_type"):
             found += _set_fields(value, rate, f"{prefix}{key}.")
-        elif ("dropout" in key or "pdrop" in key) and not any(part in key for part in OTHER) and _number(value):
+        elif (
+            ("dropout" in key or "pdrop" in key) and not any(part in key for part in OTHER) and _number(value)
+        ):
             setattr(config, key, rate)
             found.append(prefix + key)
     return found

@@ -147,7 +147,9 @@ def _out_of_range(on: dict[str, Any]) -> list[Problem]:
     found = []
     for name, (least, most) in RANGES.items():
         if name in on and not least < on[name] < most:
-            found.append(_problem(name, f"found {on[name]:g}, expected above {least:g} and below {most:g}", ""))
+            found.append(
+                _problem(name, f"found {on[name]:g}, expected above {least:g} and below {most:g}", "")
+            )
     if not 0 <= on.get("dropout", 0) < 1:
         found.append(_problem("dropout", f"found {on['dropout']:g}, expected 0 or more, below 1", ""))
     if not 0 <= on.get("l2_sp_new", 0) < 1e6:
@@ -180,7 +182,9 @@ def _against_task(
     if isinstance(weights, Mapping):
         found += check_names(weights, labels)
     elif weights not in (None, "auto"):
-        found.append(_problem("class_weights", f"found {weights!r}", "give auto, or label=weight for each label"))
+        found.append(
+            _problem("class_weights", f"found {weights!r}", "give auto, or label=weight for each label")
+        )
     return found
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from hf_transfer.anatomy import LayerGroup, unwrapped
 from hf_transfer.problems import Problem, Problems
 
-MARK = "_is_hf_initialized"  # transformers' mark on loaded tensors, which its own init functions then pass over
+MARK = (
+    "_is_hf_initialized"  # transformers' mark on loaded tensors, which its own init functions then pass over
+)
 
 
 def reinitialise(model: nn.Module, groups: Sequence[LayerGroup], count: int) -> list[str]:
@@ -39,7 +42,9 @@ def reinitialise(model: nn.Module, groups: Sequence[LayerGroup], count: int) -> 
         if own and names.issuperset(own):
             _draw(inner, module)
     # (Tables that begin at 0 and were still there are no matter.)
-    left = [n for n in names if tensors[n].dim() > 1 and torch.equal(before[n], tensors[n]) and before[n].any()]
+    left = [
+        n for n in names if tensors[n].dim() > 1 and torch.equal(before[n], tensors[n]) and before[n].any()
+    ]
     if left:
         what = f"{type(inner).__name__} does not say how {min(left)} is initialised"
         raise Problems(Problem("--reinit_layers", what, "leave the flag out"))
@@ -59,7 +64,7 @@ def _draw(model: Any, module: nn.Module) -> None:
         model._init_weights(module)
         if callable(reset) and any(map(torch.equal, before, matrices)):
             reset()
-        if hasattr(module, "reset_running_stats"):
+        if isinstance(module, _NormBase):
             module.reset_running_stats()
     for tensor in marked:
         setattr(tensor, MARK, True)

@@ -6,6 +6,7 @@ running statistics are averaged like weights, which is why a mixture is only eve
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 State = dict[str, torch.Tensor]
+Rank = tuple[
+    float, float
+]  # the metric, so that higher is better, and minus the loss, which decides between equal ones
 CANDIDATES = "candidates"  # of a phase: weights at its best evaluations, gone when the phase is done
 ALPHAS = tuple(i / 10 for i in range(11))
 
@@ -53,39 +57,34 @@ def interpolated(start: State, end: State, alpha: float) -> State:
 
 
 def greedy_soup(
-    candidates: Iterable[tuple[int, float, State]], score: Callable[[State], float], sign: float = 1.0
+    candidates: Iterable[tuple[int, Rank, State]], rank: Callable[[State], Rank]
 ) -> tuple[State, list[dict[str, Any]]]:
     """The mean of the best candidate and of every further one that makes the mean better (Wortsman et al. 2022).
 
     Args:
-        candidates: `(step, score, state)`.
-        score: of a state on validation.
-        sign: 1 where a higher score is better, -1 where a lower one is.
+        candidates: `(step, rank, state)`.
+        rank: of a state on validation.
 
     Returns:
-        The soup, and what was tried: `[{"step", "score" (of the mean with it), "kept"}]`. Its score is no worse than the
-        best candidate's.
+        The soup, and what was tried: `[{"step", "rank" (of the mean with it), "kept"}]`. It ranks no lower than the best
+        candidate.
     """
-    ranked = sorted(candidates, key=lambda c: (-sign * c[1], c[0]))
-    kept, best = [ranked[0][2]], score(ranked[0][2])
-    tried: list[dict[str, Any]] = [{"step": ranked[0][0], "score": best, "kept": True}]
+    ranked = sorted(candidates, key=lambda c: (c[1], -c[0]), reverse=True)
+    kept, best = [ranked[0][2]], rank(ranked[0][2])
+    tried: list[dict[str, Any]] = [{"step": ranked[0][0], "rank": best, "kept": True}]
     for step, _, state in ranked[1:]:
-        found = score(mean([*kept, state]))
-        better = sign * (found - best) > 0
-        tried.append({"step": step, "score": found, "kept": better})
-        if better:
+        found = rank(mean([*kept, state]))
+        tried.append({"step": step, "rank": found, "kept": found > best})
+        if found > best:
             kept, best = [*kept, state], found
     return mean(kept), tried
 
 
-def alpha_scores(start: State, end: State, score: Callable[[State], float]) -> dict[str, float]:
-    """The score of `interpolated` for each alpha of 0, 0.1, .. 1."""
-    return {f"{alpha:g}": score(interpolated(start, end, alpha)) for alpha in ALPHAS}
-
-
-def chosen_alpha(scores: dict[str, float], sign: float = 1.0) -> float:
-    """The alpha of the best score; of equal ones the largest, which is nearest to what was trained."""
-    return max((sign * score, float(alpha)) for alpha, score in scores.items())[1]
+def best_alpha(start: State, end: State, rank: Callable[[State], Rank]) -> tuple[float, dict[str, Rank]]:
+    """Which `interpolated` of alpha 0, 0.1, .. 1 ranks highest, of equal ones the nearest to `end`; and all ranks."""
+    ranks = {alpha: rank(interpolated(start, end, alpha)) for alpha in ALPHAS}
+    best = max(ranks, key=lambda alpha: (ranks[alpha], alpha))
+    return best, {f"{alpha:g}": found for alpha, found in ranks.items()}
 
 
 class Candidates(TrainerCallback):
@@ -94,11 +93,11 @@ class Candidates(TrainerCallback):
     Args:
         folder: where; the first process writes.
         most: how many to keep.
-        metric, sign: what they are ranked by, and 1 where higher is better or -1.
+        rank: what the metrics of an evaluation are worth.
     """
 
-    def __init__(self, folder: Path, most: int, metric: str, sign: float) -> None:
-        self.folder, self.most, self.metric, self.sign = folder, most, metric, sign
+    def __init__(self, folder: Path, most: int, rank: Callable[[dict[str, float]], Rank]) -> None:
+        self.folder, self.most, self.rank = folder, most, rank
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget those of steps that a resumed phase has yet to take."""
@@ -111,34 +110,35 @@ class Candidates(TrainerCallback):
         self, args: Any, state: Any, control: Any, model: Any = None, metrics: Any = None, **kwargs: Any
     ) -> None:
         """Write the weights, and delete the poorest where there are too many."""
-        if not args.should_save or not state.global_step or self.metric not in (metrics or {}):
+        if not args.should_save or not state.global_step:
             return
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{state.global_step}.safetensors"
-        score = {"score": repr(float(metrics[self.metric]))}
-        save_file(state_of(model), str(path.with_suffix(".partial")), metadata=score)
+        rank = {"rank": json.dumps(self.rank(metrics))}
+        save_file(state_of(model), str(path.with_suffix(".partial")), metadata=rank)
         path.with_suffix(".partial").replace(path)
-        ranked = sorted(_scores(self.folder), key=lambda found: (-self.sign * found[1], found[0]))
+        ranked = sorted(_ranks(self.folder), key=lambda found: (found[1], -found[0]), reverse=True)
         for step, _ in ranked[self.most :]:
             (self.folder / f"step-{step}.safetensors").unlink()
 
 
-def candidates(folder: Path) -> list[tuple[int, float, State]]:
-    """`(step, score, state)` of what `Candidates` has kept."""
+def candidates(folder: Path) -> list[tuple[int, Rank, State]]:
+    """`(step, rank, state)` of what `Candidates` has kept."""
     from safetensors.torch import load_file
 
-    return [(step, score, load_file(folder / f"step-{step}.safetensors")) for step, score in _scores(folder)]
+    return [(step, rank, load_file(folder / f"step-{step}.safetensors")) for step, rank in _ranks(folder)]
 
 
-def _scores(folder: Path) -> list[tuple[int, float]]:
+def _ranks(folder: Path) -> list[tuple[int, Rank]]:
     from safetensors import safe_open
 
     found = []
     for step, path in _listed(folder):
         with safe_open(str(path), "pt") as file:
-            found.append((step, float(file.metadata()["score"])))
+            metric, loss = json.loads(file.metadata()["rank"])
+            found.append((step, (metric, loss)))
     return found
 
 
