@@ -103,10 +103,8 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
             found.append(Problem(f"--{name}", "no pretrained weight learns under this strategy", mend))
     if chosen.mixout is not None and learns - setup.fresh and not mixed_names(setup):
         found.append(Problem("--mixout", "no pretrained matrix of the blocks learns", mend))
-    if chosen.wise_ft is not None and not way_back(setup):
-        found.append(
-            Problem("--wise_ft", "no weight that had a meaning before learns in the last phase", mend)
-        )
+    if chosen.wise_ft is not None and (why := _no_way_back(setup)):
+        found.append(Problem("--wise_ft", why, mend))
     if chosen.reinit_layers is not None and not set(redrawn_blocks(setup, chosen)) <= learns:
         what = "blocks that are drawn anew would not learn under this strategy: they would stay random"
         found.append(Problem("--reinit_layers", what, "leave it out, or choose --strategy full"))
@@ -149,6 +147,18 @@ def way_back(setup: Setup) -> frozenset[str]:
     if setup.is_peft:
         return frozenset(name for name in last if ".lora_B." in name or ".lora_embedding_B." in name)
     return last & ((last - setup.fresh) | learned(setup, setup.phases[:-1]))
+
+
+def _no_way_back(setup: Setup) -> str:
+    """Why WiSE-FT cannot go part of the way, if it cannot."""
+    config: Any = next(iter(getattr(setup.model, "peft_config", {}).values()), None)
+    if not way_back(setup):
+        return "no weight that had a meaning before learns in the last phase"
+    if getattr(config, "use_dora", False):
+        return "DoRA's update is not scaled by scaling its matrices"
+    if getattr(config, "init_lora_weights", True) not in (True, "gaussian"):
+        return f"an adapter begun with {config.init_lora_weights} does not start at nothing"
+    return ""
 
 
 # The loss.
