@@ -27,7 +27,7 @@ HEAD = ("classifier.weight", "classifier.bias", "classifier.1.weight", "classifi
 def regular_setup(name: str, folder: Path, chosen: Regularization, *, seed: int = 0, **given: Any) -> Any:
     """The parts of a run with random rows of three labels; the head counts as new. `config`: of the model."""
     model = architectures.make(name, seed=seed, **given.pop("config", {}))
-    setup = make_setup(model, name, folder, **given)
+    setup = make_setup(model, name, folder, do_train=True, **given)
     rows = setup.prepared.splits["train"].rename_column("labels", "label")
     data: Any = SimpleNamespace(
         problem_type="single_label_classification", labels=LABELS, splits={"train": rows}

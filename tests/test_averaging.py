@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,9 +116,9 @@ TEXT = Regularization(ema=0.9, r_drop=1.0, mixout=0.2, class_weights="auto", sou
     ("name", "chosen"), [("vit", MANY), ("bert", TEXT), ("resnet", Regularization(ema=0.9, mixup=0.4))]
 )
 def test_a_resumed_run_is_the_uninterrupted_one(name: str, chosen: Regularization, tmp_path: Path) -> None:
-    """In the middle of an epoch of six steps; weights, losses, evaluations, soup."""
-    options = {"max_steps": 9, "n": 24, "lr_scheduler_type": "cosine", "learning_rate": 2e-3}
-    options |= EVERY_STEP | {"save_steps": 2, "eval_steps": 2}
+    """In the middle of an epoch of four steps; weights, losses, evaluations, soup."""
+    options = {"max_steps": 7, "n": 16, "lr_scheduler_type": "cosine", "learning_rate": 2e-3}
+    options |= EVERY_STEP | {"save_steps": 3, "eval_steps": 3}
     config = {"hidden_dropout_prob": 0.2} if name != "resnet" else {}
 
     def run(folder: Path, cut: int | None = None) -> tuple[Any, ...]:
@@ -129,7 +128,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(name: str, chosen: Regularizatio
         (entry,) = train(setup, resume=folder.is_dir())
         rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
         logged = [{k: v for k, v in row.items() if not k.endswith(TIMED)} for row in rows]
-        return state(setup.model), load_file(folder / "checkpoint-8" / AVERAGED), logged, entry
+        return state(setup.model), load_file(folder / "checkpoint-6" / AVERAGED), logged, entry
 
     whole, averages, logged, entry = run(tmp_path / "whole")
     with pytest.raises(RuntimeError, match="cut"):
@@ -154,14 +153,14 @@ class Cut(TrainerCallback):
 
 
 def test_a_checkpoint_without_an_average_is_refused(tmp_path: Path) -> None:
-    train(regular_setup("bert", tmp_path, Regularization(), save_strategy="steps", save_steps=2))
-    shutil.rmtree(tmp_path / "checkpoint-4")
+    layer = nn.Linear(2, 2)
     with pytest.raises(RuntimeError, match="has no averaged.safetensors"):
-        train(
-            regular_setup("bert", tmp_path, Regularization(ema=0.9), save_strategy="no"),
-            True,
-            tmp_path / "checkpoint-2",
-        )
+        AveragedWeights(layer, 0.9).load(tmp_path)
+    other = AveragedWeights(nn.Linear(2, 2, bias=False), 0.9)
+    other.on_train_begin(None, None, None)
+    other.save(tmp_path)
+    with pytest.raises(RuntimeError, match="averages other weights"):
+        AveragedWeights(layer, 0.9).load(tmp_path)
 
 
 # Two processes.
