@@ -16,10 +16,10 @@ from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.final_weights import averaged_end, state_before, watchers
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
-from hf_transfer.regularizing import averaged_end, state_before, watchers
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
