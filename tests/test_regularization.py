@@ -154,7 +154,7 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SPLIT/CLASS/ images, 16 and 8: reddish and bluish ones, one odd in number."""
     root = tmp_path_factory.mktemp("images")
-    for split, count in (("train", 9), ("validation", 4)):
+    for split, count in (("train", 10), ("validation", 4)):
         for tint, name in ((2, "blue"), (0, "red")):
             (root / split / name).mkdir(parents=True)
             for i in range(count - (tint == 2 and split == "train")):
