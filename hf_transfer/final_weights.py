@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
+    from hf_transfer.strategies.phases import Phase
     from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.strategies.soups import State
     from hf_transfer.training import Setup
 
 
-def learned(setup: Setup, phases: Sequence[Any] | None = None) -> frozenset[str]:
-    """Names of the parameters that learn in any of the phases."""
-    names = {name for phase in (setup.phases if phases is None else phases) for name in phase.learns}
-    groups = [group for group in setup.groups if group.name in names]
-    return frozenset(name for group in groups for name in group.parameters) & setup.trainable
+def learned(setup: Setup, phases: Sequence[Phase] | None = None) -> frozenset[str]:
+    """Names of the parameters that learn in any of the phases (default: all of the run's); the model is left as it is."""
+    from hf_transfer.strategies.freezing import freeze
+
+    now = {name: p.requires_grad for name, p in setup.model.named_parameters()}
+    found: set[str] = set()
+    for phase in setup.phases if phases is None else phases:
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
+        found |= {name for name, p in setup.model.named_parameters() if p.requires_grad}
+    for name, parameter in setup.model.named_parameters():
+        parameter.requires_grad_(now[name])
+    return frozenset(found)
 
 
 def way_back(setup: Setup) -> frozenset[str]:

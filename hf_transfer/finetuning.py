@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.embedded import hub_id_of
-from hf_transfer.finishing import Job, finish, wait
+from hf_transfer.finishing import Job, finish
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problems
-from hf_transfer.ranks import from_first
+from hf_transfer.ranks import from_first, wait
 from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
@@ -109,6 +109,7 @@ def finetune(
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
+    from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies.regularization import Regularization, check
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
@@ -169,6 +170,7 @@ def finetune(
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
+    notes += settle_solvers(setup)
     notes += regularize(setup, data, regularization, [*new, *redrawn])
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
@@ -225,18 +227,20 @@ def _setup(
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
+    named = isinstance(strategy, str)  # then what was given wins; in phases of one's own what they say
+
+    def first(own: float | None, given: float | None) -> float | None:
+        return given if own is None or (named and given is not None) else own
+
     planned = [
         replace(
             phase,
-            layer_decay=phase.layer_decay if phase.layer_decay is not None else layer_decay,
-            head_learning_rate=phase.head_learning_rate
-            if phase.head_learning_rate is not None
-            else head_learning_rate,
+            layer_decay=first(phase.layer_decay, layer_decay),
+            head_learning_rate=first(phase.head_learning_rate, head_learning_rate),
         )
         for phase in phases(strategy, groups)
     ]
-    for phase in planned:
-        check_peft(groups, phase.learns, hasattr(model, "peft_config"))
+    check_peft(groups, {name for phase in planned for name in phase.learns}, hasattr(model, "peft_config"))
     return Setup(
         model=model,
         groups=groups,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.hub import push
 from hf_transfer.hub_access import Access
-from hf_transfer.ranks import from_first
+from hf_transfer.ranks import from_first, wait
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
 
 if TYPE_CHECKING:
@@ -121,17 +120,9 @@ def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:
     if not ledger:
         return {}
     seconds, samples = sum(p["seconds"] for p in ledger), sum(p["samples"] for p in ledger)
-    steps = sum(p["steps"] for p in ledger)
+    steps = [p["steps"] for p in ledger] if any(p["steps"] for p in ledger) else [1] * len(ledger)
     return {
-        "train_loss": sum(p["train_loss"] * p["steps"] for p in ledger) / max(1, steps),
+        "train_loss": sum(p["train_loss"] * n for p, n in zip(ledger, steps, strict=True)) / sum(steps),
         "train_runtime": seconds,
         "train_samples_per_second": samples / max(seconds, 1e-6),
     }
-
-
-def wait(args: Any) -> None:
-    """Until every process has come here."""
-    if args.world_size > 1 and "RANK" in os.environ:
-        import torch.distributed as dist
-
-        dist.barrier()

@@ -57,10 +57,13 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 
 def _phase_table(phase: dict[str, Any]) -> Table:
-    title = (
-        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
-        f"{phase['warmup_steps']} warmup steps"
-    )
+    if solver := phase.get("solve"):
+        title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
+    else:
+        title = (
+            f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
+            f"{phase['warmup_steps']} warmup steps"
+        )
     table = Table(title=_escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("  layer group")
     for column in ("parameters", "learning", "learning rate", "weight decay", ""):
@@ -68,16 +71,20 @@ def _phase_table(phase: dict[str, Any]) -> Table:
     for rows in _bundled(phase["groups"]):
         first, last, many = rows[0], rows[-1], len(rows)
         name = first["name"] if many == 1 else f"{first['name']} .. {last['name'].partition('.')[2]}"
-        rate = f"{first['learning_rate']:.3g}" if first["learns"] else "-"
-        if many > 1 and first["learns"] and last["learning_rate"] != first["learning_rate"]:
+        rate = f"{first['learning_rate']:.3g}" if first["learning_rate"] is not None else "-"
+        if (
+            many > 1
+            and first["learning_rate"] is not None
+            and last["learning_rate"] != first["learning_rate"]
+        ):
             rate = f"{first['learning_rate']:.3g} .. {last['learning_rate']:.3g}"
         table.add_row(
             f"  {name}",
             f"{sum(row['parameters'] for row in rows):,}",
             f"{sum(row['learning'] for row in rows):,}",
             rate,
-            f"{phase['weight_decay']:g}" if first["learns"] else "-",
-            "learns" if first["learns"] else "frozen",
+            f"{phase['weight_decay']:g}" if first["learning_rate"] is not None else "-",
+            ("solved" if solver else "learns") if first["learns"] else "frozen",
         )
     return table
 

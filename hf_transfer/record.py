@@ -46,10 +46,18 @@ def make_plan(
     for number, phase in enumerate(setup.phases, 1):
         if not setup.args.do_train:
             break
+        if phase.solve:
+            freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+            entries.append(phase_entry(setup, number, setup.args) | {"steps": 0})
+            once = sum(
+                len(setup.prepared.splits[s]) for s in ("train", "validation") if s in setup.prepared.splits
+            )
+            seconds += once / setup.args.per_device_train_batch_size * _seconds(setup)
+            continue
         trainer = phase_trainer(setup, number)
         steps = planned_steps(trainer)
-        entries.append(phase_entry(setup, number, trainer) | {"steps": steps})
-        freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+        entries.append(phase_entry(setup, number, trainer.args, steps) | {"steps": steps})
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
         seconds += steps * setup.args.gradient_accumulation_steps * _seconds(setup)
     args, sizes = setup.args, {split: len(rows) for split, rows in data.splits.items()}
     described = hardware.describe(args.device, args.world_size)
@@ -62,13 +70,17 @@ def make_plan(
         "labels": _shortened(data.labels) or "a number",
         "strategy": (strategy if isinstance(strategy, str) else "own phases")
         + (" with PEFT" if setup.is_peft else ""),
-        "batch": f"{batch} rows a step"
+        "batch": "no steps: the head is solved"
+        if all(phase.solve for phase in setup.phases)
+        else f"{batch} rows a step"
         + (
             f" = {args.per_device_train_batch_size} x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes"
             if batch != args.per_device_train_batch_size
             else ""
         ),
-        "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
+        "best model": f"by {args.metric_for_best_model}"
+        if args.load_best_model_at_end and not setup.phases[-1].solve
+        else "the last one",
         "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
         + {"no": "fp32"}.get(args.mixed_precision, args.mixed_precision),
         "expected": (f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known")

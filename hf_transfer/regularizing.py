@@ -95,7 +95,12 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
     from hf_transfer.strategies.dropout import noise
     from hf_transfer.strategies.freezing import freeze, still_modules
 
-    found, learns = [], learned(setup)
+    trained = [phase for phase in setup.phases if not phase.solve]
+    if chosen.on() and not trained:
+        what = f"has no effect under --strategy {setup.phases[-1].name}: its head is solved, not trained"
+        mend = "leave it out, or choose a strategy that trains"
+        return [Problem(f"--{name}", what, mend) for name in chosen.on()]
+    found, learns = [], learned(setup, trained)
     mend = "leave it out, or choose a strategy in which pretrained layers learn"
     for name in ("l2_sp", "mixout"):
         if getattr(chosen, name) is not None and not learns - setup.fresh:
@@ -107,8 +112,12 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
     if chosen.reinit_layers is not None and not set(redrawn_blocks(setup, chosen)) <= learns:
         what = "blocks that are drawn anew would not learn under this strategy: they would stay random"
         found.append(Problem("--reinit_layers", what, "leave it out, or choose --strategy full"))
-    for phase in setup.phases if chosen.r_drop is not None else ():
-        freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+    for name in ("soup", "wise_ft"):
+        if getattr(chosen, name) is not None and setup.phases[-1].solve:
+            what = "acts on the last phase, and there the head is solved, not trained"
+            found.append(Problem(f"--{name}", what, "leave it out, or let the last phase train"))
+    for phase in trained if chosen.r_drop is not None else ():
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
         if not noise(setup.model, still_modules(setup.model)):
             what = f"phase {phase.name} has no dropout above 0, so both passes would be the same"
             mend = "add --dropout 0.1, or leave it out"

@@ -303,7 +303,7 @@ def watch(folder: Path, moment: Moment | None, said: Path) -> Watch:
 
     before(accelerate.optimizer.AcceleratedOptimizer, "step", "step", lambda *a, **k: "training")
     before(Trainer, "prediction_step", "batch", lambda *a, **k: "evaluation in training")
-    before(hf_transfer.assess, "_shared_scores", "batch", lambda *a, **k: "evaluation after training")
+    before(hf_transfer.assess, "shared_scores", "batch", lambda *a, **k: "evaluation after training")
     after(torch, "save", 1)
     for module in (safetensors.torch, transformers.modeling_utils, sys.modules["peft.peft_model"]):
         for name in ("save_file", "safe_save_file"):

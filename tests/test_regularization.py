@@ -22,6 +22,7 @@ from hf_transfer import Arguments, Problems, Regularization, finetune, parse
 from hf_transfer.anatomy import layer_groups
 from hf_transfer.strategies.dropout import noise, set_dropout
 from hf_transfer.strategies.freezing import still_modules
+from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.reinit import reinitialise
 
 ARGS: dict[str, Any] = {"max_steps": 4, "report_to": "none", "disable_tqdm": True, "learning_rate": 1e-3}
@@ -45,6 +46,7 @@ def run(base: Path, folder: Path, chosen: Regularization, kind: str = "single", 
 # Refused, with nothing left behind.
 
 ON = Regularization
+HEAD = [Phase("head", ("head",))]
 REFUSED: list[tuple[Regularization, dict[str, Any], str]] = [
     (ON(focal_gamma=2, class_weights="auto", r_drop=1), {"kind": "regression"}, "--focal_gamma: is for labels"),
     (ON(weighted_sampling=True), {"kind": "multi"}, "--weighted_sampling: is for one label a row"),
@@ -62,8 +64,9 @@ REFUSED: list[tuple[Regularization, dict[str, Any], str]] = [
     (ON(ema=0.9), {"args": {"do_train": False}}, "--ema: has no effect with --do_train false"),
     (ON(mixout=0.1), {"args": {"gradient_checkpointing": True}}, "--mixout: does not work with --gradient_ch"),
     (ON(reinit_layers=3), {}, "--reinit_layers: 3 does not fit: this model has 2 blocks"),
-    (ON(reinit_layers=1), {"strategy": "feature-extraction"}, "they would stay random"),
-    (ON(mixout=0.1), {"strategy": "feature-extraction"}, "--mixout: no pretrained matrix of the blocks learns"),
+    (ON(reinit_layers=1), {"strategy": HEAD}, "they would stay random"),
+    (ON(mixout=0.1), {"strategy": HEAD}, "--mixout: no pretrained matrix of the blocks learns"),
+    (ON(ema=0.9), {"strategy": "ridge"}, "--ema: has no effect under --strategy ridge: its head is solved"),
     (ON(r_drop=1, dropout=0.0), {}, "--r_drop: phase full has no dropout above 0"),
     (ON(class_weights={"positive": 2}), {"objective": lambda model, batch: None}, "so does the objective"),
 ]  # fmt: skip
