@@ -33,6 +33,7 @@ from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
+    from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.tasks.task import Task
     from hf_transfer.trainer import Objective
     from hf_transfer.training import Setup
@@ -67,6 +68,7 @@ def finetune(
     recipe: str | None = None,
     notes: Sequence[str] = (),
     objective: Objective | None = None,
+    regularization: Regularization | None = None,
     command: Sequence[str] = (),
     **data_options: Any,
 ) -> Run:
@@ -97,6 +99,7 @@ def finetune(
         hub_adapter_only: with `push_to_hub`, push the adapter alone; hub_include_report: push report.html too.
         recipe, notes: name of the script that calls, and sentences for the plan.
         objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
+        regularization: what holds overfitting back (`Regularization(ema=0.999, r_drop=1.0)`).
         command: the words that started this run, to tell how an interrupted one goes on.
         **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
 
@@ -111,9 +114,11 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
+    from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import check_room
+    from hf_transfer.strategies.regularization import Regularization, check
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
@@ -131,6 +136,17 @@ def finetune(
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     check_metrics(metrics, data.problem_type, len(data.labels))
+    regularization = regularization or Regularization()
+    check(
+        regularization,
+        problem_type=data.problem_type,
+        labels=data.labels,
+        images="image" in task.inputs,
+        args=args,
+        is_peft=peft_config is not None,
+        own_objective=objective is not None,
+        validation="validation" in data.splits,
+    )
     use_threads(cpu_threads)
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
@@ -156,6 +172,8 @@ def finetune(
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
+    redrawn, told = rebuilt(model, regularization, args.seed)
+    notes += told
     model = adapted(model, peft_config, args.seed)
     check_room(model, prepared.facts.get("max_length"))
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
@@ -176,6 +194,7 @@ def finetune(
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
     notes += settle_solvers(setup)
+    notes += regularize(setup, data, regularization, [*new, *redrawn])
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]

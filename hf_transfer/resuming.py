@@ -62,6 +62,7 @@ def settings(setup: Setup, fingerprint: str, base: dict[str, Any]) -> dict[str, 
         "phases": [[p.learns, p.share, p.epochs, p.learning_rate, p.only, p.solve] for p in phases],
         "--early_stopping_patience": setup.early_stopping_patience,
         "objective": getattr(setup.objective, "__qualname__", type(setup.objective).__name__),
+        **{f"--{name}": value for name, value in setup.regularization.on().items()},
         BATCH: global_batch(args),
         PROCESSES: args.world_size,
     }

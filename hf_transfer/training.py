@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.final_weights import averaged_end, state_before, watchers
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
@@ -30,6 +32,8 @@ from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
+from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 
@@ -50,6 +54,10 @@ class Setup:
     callbacks: Sequence[TrainerCallback] = ()
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
+    regularization: Regularization = Regularization()
+    fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
+    train_collator: Any = None  # of training batches, where it is another
+    row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
     features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
@@ -106,6 +114,7 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
         checkpoint = None
         if setup.args.should_save:
             write_json(setup.folder / PHASES, ledger)
+            shutil.rmtree(phase_folder(setup, number) / CANDIDATES, ignore_errors=True)
     return ledger
 
 
@@ -211,7 +220,8 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:
         evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
-    callbacks: list[Any] = [*setup.callbacks]
+    averaged, watching = watchers(setup, number, phase_folder(setup, number))
+    callbacks: list[Any] = [*setup.callbacks, *watching]
     if setup.early_stopping_patience and args.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
     if is_adalora(setup.model):
@@ -223,6 +233,9 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         groups=setup.groups,
         objective=setup.objective,
         lengths=lengths.get("train"),
+        row_weights=setup.row_weights,
+        train_collator=setup.train_collator,
+        averaged=averaged,
         data_collator=setup.collator,
         train_dataset=splits["train"],
         eval_dataset=evaluation,
@@ -242,6 +255,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         return _solve_phase(setup, number)
     setup.features.clear()  # what is trained changes them
     trainer = phase_trainer(setup, number)
+    start = state_before(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     if begun:
         trainer.args.eval_on_start = False
@@ -265,6 +279,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": _best(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
+    entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
         _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))

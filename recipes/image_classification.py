@@ -93,6 +93,7 @@ def main(argv=None):
         args=args,
         strategy=arguments.strategy,
         peft_config=peft_config,
+        regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )
 

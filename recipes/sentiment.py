@@ -35,7 +35,7 @@ from hf_transfer import (
 class SentimentArguments(Arguments):
     """`--help` shows them all; every field of TrainingArguments is a flag too."""
 
-    hide = ("image_column",)
+    hide = ("image_column", "mixup", "cutmix")
 
 
 def main(argv=None):
@@ -92,6 +92,7 @@ def main(argv=None):
         args=args,
         strategy=arguments.strategy,
         peft_config=peft_config,
+        regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )
 
