@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from hf_transfer.again import typed_command
 from hf_transfer.clash import warn_of_clash
@@ -18,7 +18,11 @@ from hf_transfer.flags.ours import default_output_dir, flag, our_flags, recipe_n
 from hf_transfer.flags.yields import contradictions, rules_out_best, settle
 from hf_transfer.hardware import on_cpu
 from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.strategies.peft_methods import FLAGS, unread
 from hf_transfer.training_fields import training_fields
+
+if TYPE_CHECKING:
+    from hf_transfer.strategies.regularization import Regularization
 
 FOR_DATA = (
     *("dataset_config_name", "train_file", "validation_file", "test_file", "train_split", "validation_split"),
@@ -26,10 +30,11 @@ FOR_DATA = (
     *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
 )
 FOR_FINETUNE = (
-    *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
+    *("layer_decay", "head_learning_rate", "early_stopping_patience", "probe", "max_length", "cpu_threads"),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
+    "loraplus_lr_ratio",
 )
-FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
+FOR_PEFT = tuple(name for name in FLAGS if name not in FOR_FINETUNE)
 # transformers takes the bar away together with its reports, which parse() turns off.
 STAGES = {"do_train": True, "do_eval": True, "do_predict": True, "disable_tqdm": False}
 T = TypeVar("T", bound="Arguments")
@@ -84,7 +89,51 @@ class Arguments:
         "Transfer", None, "Stop after so many evaluations no better.", 1
     )
 
-    peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")
+    probe: bool = flag(
+        "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={
+            "group": "Regularization",
+            "help": "auto: rare labels weigh more; or label=weight for each label.",
+        },
+    )
+    focal_gamma: float | None = flag("Regularization", None, "Focal loss: right rows weigh less, as 2.", 0)
+    logit_adjustment: float | None = flag(
+        "Regularization", None, "Larger margins for rare labels: tau, as 1.", 0
+    )
+    weighted_sampling: bool = flag("Regularization", False, "Draw rows so that labels come equally often.")
+    r_drop: float | None = flag("Regularization", None, "R-Drop: two dropout passes shall agree, as 1.", 0)
+    l2_sp: float | None = flag("Regularization", None, "Pull to the pretrained weights, as 0.01.", 0)
+    l2_sp_new: float | None = flag("Regularization", None, "With --l2_sp, pull new weights to 0.", 0)
+    mixout: float | None = flag("Regularization", None, "Chance of a pretrained entry in a matrix.", 0, 1)
+    mixup: float | None = flag("Regularization", None, "Blend training images: alpha, as 0.2.", 0)
+    cutmix: float | None = flag("Regularization", None, "Paste patches of training images: alpha.", 0)
+    reinit_layers: int | None = flag("Regularization", None, "Draw the last so many blocks anew.", 1)
+    dropout: float | None = flag("Regularization", None, "Dropout of the model, all of it.", 0, 1)
+    ema: float | None = flag("Regularization", None, "Moving average of the weights: decay, as 0.999.", 0, 1)
+    soup: int | None = flag("Regularization", None, "Greedy soup of the best so many evaluations.", 2)
+    wise_ft: str | None = flag("Regularization", None, "Part of the way from start to end: 0 to 1, or auto.")
+
+    peft: Literal[
+        "none",
+        "lora",
+        "dora",
+        "rslora",
+        "pissa",
+        "adalora",
+        "ia3",
+        "vera",
+        "oft",
+        "ln-tuning",
+        "prefix",
+        "prompt",
+        "houlsby",
+        "pfeiffer",
+        "parallel",
+    ] = flag("PEFT", "none", "Train small added weights, not the model's own.")
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
     lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)
     lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0, 1)
@@ -94,6 +143,13 @@ class Arguments:
     )
     use_rslora: bool = flag("PEFT", False, "Scale by alpha / sqrt(r): for high ranks.")
     use_dora: bool = flag("PEFT", False, "Learn a magnitude beside the direction (DoRA).")
+    loraplus_lr_ratio: float | None = flag(
+        "PEFT", None, "The second matrices learn so much faster than the first (LoRA+), as 16.", 0
+    )
+    num_virtual_tokens: int = flag("PEFT", 20, "Learned tokens before the text: prefix and prompt tuning.", 1)
+    adapter_reduction_factor: float | None = flag(
+        "PEFT", None, "Width of a layer over that of its bottleneck: 16, parallel 2.", 1
+    )
 
     overwrite_output_dir: bool = flag("Run", False, "Delete what an earlier run wrote into output_dir.")
     cpu_threads: int | None = flag("Run", None, "Threads on a CPU; all cores by default.", 1)
@@ -123,6 +179,10 @@ class Arguments:
         seed = self.given["seed"].value if self.asked("seed") else 42
         return {name: getattr(self, name) for name in FOR_DATA} | {"seed": seed}
 
+    def adapter(self) -> dict[str, Any]:
+        """Keyword arguments of `peft_method`, without its name."""
+        return {name: getattr(self, name) for name in FOR_PEFT}
+
     def transfer(self) -> dict[str, Any]:
         """Keyword arguments of `finetune` that are flags, without the strategy and what the recipe builds."""
         return {name: getattr(self, name) for name in FOR_FINETUNE} | {
@@ -131,6 +191,15 @@ class Arguments:
             "notes": self.notes,
             "command": typed_command() if self.typed else (),
         }
+
+    def regularization(self) -> Regularization:
+        """The `regularization` of `finetune` that the flags ask for.
+
+        Raises Problems for words that are no weights and no number.
+        """
+        from hf_transfer.strategies.regularization import from_flags
+
+        return from_flags(self)
 
     def training(self, **defaults: Any) -> dict[str, Any]:
         """Keyword arguments of `TrainingArguments`: the recipe's `defaults`, then config file, then flags.
@@ -183,7 +252,7 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
     given |= line.given
     asked = {name: item.value for name, item in given.items()}
-    problems = [*problems, *line.problems, *contradictions(asked), *_without_lora(asked, cls)]
+    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls)]
     if problems:
         raise Problems(*problems)
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
@@ -196,10 +265,9 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     return arguments
 
 
-def _without_lora(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
-    """Flags of LoRA that nothing would read. (`--peft none` over a config file with them is meant so.)"""
-    if "peft" in asked or cls.peft != "none":
+def _unread(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
+    """Flags of PEFT that nothing would read. (`--peft none` over a config file with them is meant so.)"""
+    peft = asked.get("peft", cls.peft)
+    if peft == "none" and "peft" in asked:
         return []
-    return [
-        Problem(f"--{n}", "has no effect without LoRA", "add --peft lora") for n in FOR_LORA if n in asked
-    ]
+    return unread(peft, [name for name in FLAGS if name in asked])

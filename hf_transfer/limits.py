@@ -34,8 +34,8 @@ def check_arguments(args: Any, problem_type: str) -> None:
         for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):
             if getattr(args, name):
                 wrong.append(Problem(f"--{name}", "has no effect on a CPU", mend))
-    if args.label_smoothing_factor and problem_type != "single_label_classification":
-        what = f"is for one label a row, and this is {problem_type.replace('_', ' ')}"
+    if args.label_smoothing_factor and problem_type == "regression":
+        what = "is for labels, and this is regression"
         wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))
     for name, value in (
         ("batch_eval_metrics", True),

@@ -18,6 +18,7 @@ from hf_transfer.licenses import license_warnings
 from hf_transfer.plan import duration, step_seconds
 from hf_transfer.resuming import begun_with
 from hf_transfer.run import MARKER, RUN, read_json, write_json
+from hf_transfer.strategies.peft_methods import merges, name_of
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -222,10 +223,18 @@ def changed_arguments(args: Any) -> dict[str, Any]:
 def _peft(peft_config: Any) -> dict[str, Any] | None:
     if peft_config is None:
         return None
-    names = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")
+    names = (
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "use_rslora",
+        "use_dora",
+        "num_virtual_tokens",
+        "reduction_factor",
+    )
     kind = getattr(peft_config.peft_type, "value", str(peft_config.peft_type))
     chosen = {name: getattr(peft_config, name) for name in names if hasattr(peft_config, name)}
-    return {"type": kind, **chosen}
+    return {"type": kind, "name": name_of(peft_config), "merged": merges(kind), **chosen}
 
 
 def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:

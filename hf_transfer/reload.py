@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Runs alone, without hf_transfer: what any user of the saved model would write.
+# Runs alone, what any user of the saved model would write: without hf_transfer, save for adapters that are only ours.
 SCRIPT = """
 import json, sys
 import numpy as np, torch, transformers
@@ -20,10 +20,14 @@ torch.set_num_threads(job["threads"])
 auto = getattr(transformers, job["auto_class"])
 processor = getattr(transformers, job["processor_class"]).from_pretrained(job["folder"])
 if job["adapter"]:
-    from peft import PeftConfig, PeftModel
     config = transformers.AutoConfig.from_pretrained(job["folder"])
     base = auto.from_pretrained(job["base"], config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
-    model = PeftModel.from_pretrained(base, job["adapter"])
+    if job["ours"]:  # bottleneck adapters, which no other library knows
+        from hf_transfer import load_adapter
+        model = load_adapter(base, job["adapter"])
+    else:
+        from peft import PeftModel
+        model = PeftModel.from_pretrained(base, job["adapter"])
     for layer in model.modules():  # transformers' MobileNets ask these of PEFT's layers
         if isinstance(getattr(layer, "base_layer", None), torch.nn.Conv2d):
             for name in ("stride", "kernel_size", "dilation"):
@@ -61,6 +65,7 @@ def reloaded_scores(
             "processor_class": task.processor_class,
             "adapter": str(adapter) if adapter else None,
             "base": base,
+            "ours": _is_ours(adapter),
             "threads": 1,
             "kind": "image" if "image" in task.inputs else "text",
             "rows": _portable(rows, here),
@@ -77,6 +82,11 @@ def reloaded_scores(
         if done.returncode:
             raise RuntimeError(f"the saved model does not load in a fresh process:\n{done.stderr[-2000:]}")
         return np.load(job["out"])
+
+
+def _is_ours(adapter: str | Path | None) -> bool:
+    told = json.loads((Path(adapter) / "adapter_config.json").read_text()) if adapter else {}
+    return told.get("library") == "hf_transfer"
 
 
 def _portable(rows: list[Any], folder: Path) -> list[Any]:

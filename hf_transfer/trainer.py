@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_pt_utils import find_batch_size
 
+from hf_transfer.adapters import save_adapter
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
 from hf_transfer.data.batching import EpochSampler, Shares
@@ -22,6 +24,7 @@ from hf_transfer.drawing import ROWS, Keys, keyed
 from hf_transfer.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.sharding import block_classes, gathered, skeleton
+from hf_transfer.strategies.averaging import AveragedWeights
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
@@ -48,11 +51,17 @@ class PhaseTrainer(Trainer):
         groups: Sequence[LayerGroup],
         objective: Objective = stock_objective,
         lengths: Sequence[int] | None = None,
+        row_weights: Any = None,
+        train_collator: Any = None,
+        averaged: AveragedWeights | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
         self.phase, self.groups, self.lengths = phase, groups, lengths
         self.objective: Objective = objective
+        self.row_weights, self.train_collator, self.averaged = row_weights, train_collator, averaged
+        if averaged is not None:
+            self.add_callback(averaged)
         # Makes the stock loop count `num_items_in_batch`; see compute_loss.
         self.model_accepts_loss_kwargs = True
         self._still: list[nn.Module] = []
@@ -81,11 +90,11 @@ class PhaseTrainer(Trainer):
         if not is_training or isinstance(dataset, IterableDataset) or whole_batches:
             return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         plain, only_used = self.data_collator, self.args.remove_unused_columns
-        collate = plain
+        collate = self.train_collator or plain
         if isinstance(dataset, Dataset):
             dataset = self._remove_unused_columns(dataset, description)
         else:
-            collate = self._get_collator_with_removed_columns(plain, description)
+            collate = self._get_collator_with_removed_columns(collate, description)
         rows, collate, keys = keyed(dataset, collate, sampler_fn(dataset), self._data_seed)
         self._keys, self.data_collator, self.args.remove_unused_columns = keys, collate, False
         try:
@@ -128,7 +137,8 @@ class PhaseTrainer(Trainer):
         items = self._items(inputs) if model.training else None
         loss, outputs = self.objective(model, inputs)
         if model.training:
-            if self.label_smoother is not None and "labels" in inputs:
+            # Any other objective does its own smoothing.
+            if self.label_smoother is not None and self.objective is stock_objective and "labels" in inputs:
                 loss = self.label_smoother(outputs, inputs["labels"])
             if num_items_in_batch is None or items is None:
                 loss = loss / self.current_gradient_accumulation_steps
@@ -210,6 +220,7 @@ class PhaseTrainer(Trainer):
             seed=self._data_seed,
             lengths=self.lengths if strategy == "group_by_length" else None,
             batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            weights=self.row_weights,
         )
 
     def get_train_dataloader(self) -> Any:
@@ -217,6 +228,11 @@ class PhaseTrainer(Trainer):
         loader = super().get_train_dataloader()
         self._shares = share_out(loader, self._train_batch_size)
         return loader
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Stock's, of the averaged weights where there are any."""
+        with self.averaged.standing_in() if self.averaged is not None else nullcontext():
+            return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Stock's, but rows that only fill up the last round of several processes are no part of the loss."""
@@ -306,6 +322,8 @@ class PhaseTrainer(Trainer):
             self._staging = str(folder)
             try:
                 save(model, trial)
+                if self.averaged is not None and self.args.should_save:
+                    self.averaged.save(folder / f"checkpoint-{self.state.global_step}")
             finally:
                 self._staging = None
 
@@ -332,18 +350,29 @@ class PhaseTrainer(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Stock's; of bottleneck adapters, which sit in a model that stays as it is, they and the head alone."""
+        if not self.args.should_save or getattr(self.model, "bottleneck_config", None) is None:
+            super()._save(output_dir, state_dict)
+        else:
+            save_adapter(self.model, str(output_dir or self.args.output_dir))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         target = self.model if model is None else model
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(target, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             load_weights(target, resume_from_checkpoint)
+        if self.averaged is not None:
+            self.averaged.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(self.model, "peft_config"):
             super()._load_best_model()
         else:
             load_weights(self.model, str(self.state.best_model_checkpoint))
+        if self.averaged is not None:
+            self.averaged.load(str(self.state.best_model_checkpoint))
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

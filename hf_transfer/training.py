@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
 
+from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.final_weights import averaged_end, state_before, watchers
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
@@ -24,10 +27,13 @@ from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
+from hf_transfer.strategies.allocation import Allocation, is_adalora
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
+from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 
@@ -48,6 +54,10 @@ class Setup:
     callbacks: Sequence[TrainerCallback] = ()
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
+    regularization: Regularization = Regularization()
+    fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
+    train_collator: Any = None  # of training batches, where it is another
+    row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
     features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
@@ -59,8 +69,8 @@ class Setup:
 
     @property
     def is_peft(self) -> bool:
-        """Whether PEFT wraps the model."""
-        return hasattr(self.model, "peft_config")
+        """Whether the model has an adapter, PEFT's or of ours."""
+        return adapter_of(self.model) is not None
 
 
 def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) -> list[dict[str, Any]]:
@@ -104,6 +114,7 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
         checkpoint = None
         if setup.args.should_save:
             write_json(setup.folder / PHASES, ledger)
+            shutil.rmtree(phase_folder(setup, number) / CANDIDATES, ignore_errors=True)
     return ledger
 
 
@@ -147,15 +158,16 @@ def phase_weights(setup: Setup, number: int) -> Path:
 def save_weights(model: Any, folder: Path) -> None:
     """Save a model, or its adapter, beside and move it into `folder`: what stands there is whole at every moment."""
     with placed(folder) as beside, quiet():
-        model.save_pretrained(str(beside))
-        if hasattr(model, "peft_config"):
-            (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+        if adapter_of(model) is not None:
+            save_adapter(model, beside)
+        else:
+            model.save_pretrained(str(beside))
 
 
 def restore(model: Any, folder: Path) -> None:
     """Load a finished phase's weights into the model, an adapter's into its adapter."""
-    if hasattr(model, "peft_config"):
-        model.load_adapter(str(folder), model.active_adapters[0], is_trainable=True)
+    if adapter_of(model) is not None:
+        restore_adapter(model, folder)
     else:
         load_weights(model, folder)
 
@@ -208,9 +220,12 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:
         evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
-    callbacks: list[Any] = [*setup.callbacks]
+    averaged, watching = watchers(setup, number, phase_folder(setup, number))
+    callbacks: list[Any] = [*setup.callbacks, *watching]
     if setup.early_stopping_patience and args.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
+    if is_adalora(setup.model):
+        callbacks.append(Allocation())
     trainer = PhaseTrainer(
         model=setup.model,
         args=args,
@@ -218,6 +233,9 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         groups=setup.groups,
         objective=setup.objective,
         lengths=lengths.get("train"),
+        row_weights=setup.row_weights,
+        train_collator=setup.train_collator,
+        averaged=averaged,
         data_collator=setup.collator,
         train_dataset=splits["train"],
         eval_dataset=evaluation,
@@ -237,6 +255,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         return _solve_phase(setup, number)
     setup.features.clear()  # what is trained changes them
     trainer = phase_trainer(setup, number)
+    start = state_before(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     if begun:
         trainer.args.eval_on_start = False
@@ -260,6 +279,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": _best(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
+    entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
         _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))

@@ -10,7 +10,7 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from . import tables, training
-from .figures import baseline_words, figures, headline, measured_words
+from .figures import baseline_words, figures, headline, measured_words, probe_words
 from .plots import DPI, write_plots
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
@@ -68,6 +68,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "headline": headline(record),
         "where": measured_words(record),
         "baseline": baseline_words(record),
+        "probe": probe_words(record),
         "validation": {figure.key: figure for figure in figures(record, "eval")},
         "kind": record.problem_type.split("_")[0],
         "classes": classes,
