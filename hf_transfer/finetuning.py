@@ -110,7 +110,7 @@ def finetune(
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
     from hf_transfer.strategies.lora import adapter_notes
-    from hf_transfer.strategies.prompts import check_room
+    from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
@@ -148,13 +148,13 @@ def finetune(
     if not args.do_train and not new:
         data, told = as_scored(model, data)
         notes += told
+    notes += leave_room(model, processor, peft_config)
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
     model = adapted(model, peft_config, args.seed)
-    check_room(model, prepared.facts.get("max_length"))
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     setup = _setup(
         task,

@@ -52,7 +52,10 @@ def test_the_parts_of_a_block_are_found_in_their_order(name: str) -> None:
 
 def test_a_decoder_block_has_two_attentions() -> None:
     last = block_parts(make("t5"))[-1]
-    assert [names[-1].split(".")[-2:] for names in last.attentions] == [["SelfAttention", "o"], ["EncDecAttention", "o"]]
+    assert [names[-1].split(".")[-2:] for names in last.attentions] == [
+        ["SelfAttention", "o"],
+        ["EncDecAttention", "o"],
+    ]
 
 
 def scores(model: Any, name: str = "bert") -> torch.Tensor:
@@ -107,7 +110,9 @@ def test_parallel_reads_what_the_part_reads() -> None:
     adapter, x = layer.output.dense.bottleneck, torch.randn(2, 5, 32)
     inner = layer.intermediate(x)
     bare = torch.nn.functional.linear(inner, layer.output.dense.weight, layer.output.dense.bias)
-    assert torch.allclose(layer.output.dense(inner), bare + 4 * adapter.up(torch.relu(adapter.down(x))), atol=1e-6)
+    assert torch.allclose(
+        layer.output.dense(inner), bare + 4 * adapter.up(torch.relu(adapter.down(x))), atol=1e-6
+    )
     assert adapter.seen is None  # no batch is kept
 
 

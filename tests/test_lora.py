@@ -95,7 +95,11 @@ def test_given_targets_are_kept_and_wrong_ones_named() -> None:
         Problems, match=r"no module of BertForSequenceClassification is called q_proj(?s:.*)query"
     ):
         adapt(make("bert"), LoraConfig(r=2, target_modules=["query", "q_proj"]))
-    assert peft_method("lora", lora_target_modules=["query,value", "key"]).target_modules == {"query", "value", "key"}
+    assert peft_method("lora", lora_target_modules=["query,value", "key"]).target_modules == {
+        "query",
+        "value",
+        "key",
+    }
     assert peft_method("lora").target_modules is None
 
 

@@ -105,7 +105,8 @@ def test_only_adapter_and_head_learn_and_both_come_back(name: str, method: str, 
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "said"), [(n, m, said) for n, refused in REFUSED.items() for m, said in refused.items()]
+    ("name", "method", "said"),
+    [(n, m, said) for n, refused in REFUSED.items() for m, said in refused.items()],
 )
 def test_what_cannot_be_is_refused_with_what_can(name: str, method: str, said: str) -> None:
     with pytest.raises(Problems, match=f"--peft: .*{said}(?s:.*)-> .*--peft"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hf_transfer.strategies.allocation import check_allocation
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.peft_methods import METHODS, PEFT_RATES, peft_method, rate_of
 from hf_transfer.strategies.phases import Phase, full
-from hf_transfer.strategies.prompts import check_room
+from hf_transfer.strategies.prompts import leave_room
 from hf_transfer.strategies.rates import decay_names, optimizer_groups
 from hf_transfer.training import train
 
@@ -42,7 +43,8 @@ def test_the_second_matrices_learn_faster_and_the_log_tells_the_others_rate() ->
 
 
 @pytest.mark.parametrize(
-    ("method", "scale"), [("dora", "lora_magnitude"), ("ia3", "ia3_l"), ("vera", "vera_lambda"), ("prefix", "prompt_")]
+    ("method", "scale"),
+    [("dora", "lora_magnitude"), ("ia3", "ia3_l"), ("vera", "vera_lambda"), ("prefix", "prompt_")],
 )
 def test_scales_are_not_decayed(method: str, scale: str) -> None:
     model = adapt(make("bert"), peft_method(method))
@@ -85,15 +87,21 @@ def test_adalora_lays_its_budget_over_the_steps_and_keeps_it(tmp_path: Path) -> 
 
 
 def test_learned_tokens_and_texts_share_the_positions() -> None:
-    model = adapt(make("bert", max_position_embeddings=512), peft_method("prefix", num_virtual_tokens=20))
-    check_room(model, 492)
-    with pytest.raises(Problems, match="512 tokens and 20 learned ones do not fit into 512 .*(?s:.*)--max_length 492"):
-        check_room(model, 512)
-    check_room(make("bert"), 512)
+    model, config = make("bert", max_position_embeddings=512), peft_method("prefix", num_virtual_tokens=20)
+    for limit, left in ((512, 492), (10**30, 492), (128, 128)):
+        tokenizer = SimpleNamespace(model_max_length=limit)
+        assert bool(leave_room(model, tokenizer, config)) == (left == 492)
+        assert tokenizer.model_max_length == left
+    tokenizer = SimpleNamespace(model_max_length=512)
+    assert leave_room(model, tokenizer, peft_method("lora")) == [] and tokenizer.model_max_length == 512
+    with pytest.raises(Problems, match="600 learned tokens leave no room for a text in 512"):
+        leave_room(model, tokenizer, peft_method("prefix", num_virtual_tokens=600))
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])
-def test_a_layer_that_a_prefix_does_not_reach_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_a_prefix_does_not_reach_is_found_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from hf_transfer.strategies import prompts
 
     first = prompts._scores
