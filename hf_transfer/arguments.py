@@ -266,8 +266,12 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
 
 
 def _unread(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
-    """Flags of PEFT that nothing would read. (`--peft none` over a config file with them is meant so.)"""
+    """Flags of PEFT that nothing would read. (`--peft none` over a config file with them is meant so.)
+
+    Beside a method, those that say what holds without them are let be: a printed config names all.
+    """
     peft = asked.get("peft", cls.peft)
     if peft == "none" and "peft" in asked:
         return []
-    return unread(peft, [name for name in FLAGS if name in asked])
+    given = [n for n in FLAGS if n in asked and ("peft" not in asked or asked[n] != getattr(cls, n))]
+    return unread(peft, given)

@@ -117,7 +117,7 @@ def finetune(
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies.lora import adapter_notes
-    from hf_transfer.strategies.prompts import check_room
+    from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.strategies.regularization import Regularization, check
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
@@ -167,6 +167,7 @@ def finetune(
     if not args.do_train and not new:
         data, told = as_scored(model, data)
         notes += told
+    notes += leave_room(model, processor, peft_config)
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
@@ -175,7 +176,6 @@ def finetune(
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
     model = adapted(model, peft_config, args.seed)
-    check_room(model, prepared.facts.get("max_length"))
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     setup = _setup(
         task,

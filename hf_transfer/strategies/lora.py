@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.anatomy import head_leaves
 from hf_transfer.strategies.peft_methods import is_prompt, kind_of, merges, name_of
 from hf_transfer.strategies.targets import with_targets
 
@@ -35,12 +36,27 @@ def adapt(model: nn.Module, config: Any) -> Any:
         return insert(model, config)
     if is_prompt(config):
         return with_prompt(model, config)
+    own = [] if getattr(config, "modules_to_save", None) else head_leaves(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of block sizes that were fitted, and of GPT-2's transposed layers
         adapted: Any = get_peft_model(model, with_targets(model, config))
+    _still_wrappers(adapted, own)
     for layer, base in _wrapped_convolutions(adapted):
         layer.stride, layer.kernel_size, layer.dilation = base.stride, base.kernel_size, base.dilation
     return adapted
+
+
+def _still_wrappers(adapted: Any, leaves: Sequence[str]) -> None:
+    """Freeze what PEFT took for a layer of the head by the end of its name.
+
+    PoolFormer's last `norm` takes `before_norm` of every block with it. They stay wrapped, and are saved as they are: PEFT
+    takes them again when it loads.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    for name, module in adapted.get_base_model().named_modules():
+        if leaves and isinstance(module, ModulesToSaveWrapper) and name not in leaves:
+            module.requires_grad_(False)
 
 
 def adapter_notes(model: Any, loraplus_lr_ratio: float | None = None) -> list[str]:

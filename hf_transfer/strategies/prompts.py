@@ -15,7 +15,7 @@ from torch import nn
 
 from hf_transfer.anatomy import head_leaves, max_positions
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.strategies.peft_methods import kind_of
+from hf_transfer.strategies.peft_methods import is_prompt, kind_of
 
 INSTEAD = "choose --peft lora or --peft ia3, which need nothing of the kind"
 
@@ -100,16 +100,24 @@ def _try(adapted: Any, without: torch.Tensor, told: str) -> None:
         raise Problems(Problem("--peft", what, INSTEAD))
 
 
-def check_room(model: Any, max_length: int | None) -> None:
-    """The learned tokens take positions of the text's.
+def leave_room(model: Any, tokenizer: Any, config: Any) -> list[str]:
+    """Lower the tokenizer's limit where learned tokens will take positions of the text's.
+
+    Returns:
+        A sentence for the plan.
 
     Raises:
-        Problems: texts of `max_length` tokens and those together are more than the model has positions.
+        Problems: they would leave none.
     """
-    config = next(iter(getattr(model, "peft_config", {}).values()), None)
-    if config is None or not getattr(config, "is_prompt_learning", False) or max_length is None:
-        return
-    most, tokens = max_positions(model.get_base_model()), config.num_virtual_tokens
-    if most is not None and max_length + tokens > most:
-        what = f"texts of {max_length} tokens and {tokens} learned ones do not fit into {most} positions"
-        raise Problems(Problem("--max_length", what, f"give --max_length {most - tokens} or less"))
+    if not is_prompt(config) or not hasattr(tokenizer, "model_max_length"):
+        return []
+    most, tokens = max_positions(model), config.num_virtual_tokens
+    if most is None or tokenizer.model_max_length + tokens <= most:
+        return []
+    if tokens >= most:
+        what = f"{tokens} learned tokens leave no room for a text in {most} positions"
+        raise Problems(Problem("--num_virtual_tokens", what, "give fewer"))
+    tokenizer.model_max_length = most - tokens
+    return [
+        f"{tokens} learned tokens stand before each text, which may have {most - tokens} of the {most} positions."
+    ]

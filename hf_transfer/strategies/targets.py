@@ -31,7 +31,7 @@ def with_targets(model: nn.Module, config: Any) -> Any:
         Problems: a given target that no module matches; the method can wrap none of the model's layers.
     """
     has = {field.name for field in fields(config)}
-    saved = config.modules_to_save or saved_modules(model)
+    saved = config.modules_to_save or head_leaves(model)
     filled: dict[str, Any] = {"task_type": None, "modules_to_save": saved or None}
     if "target_modules" not in has:
         return replace(config, **filled)
@@ -214,24 +214,6 @@ def _nowhere(model: nn.Module, config: Any, layers: Sequence[nn.Module]) -> Prob
     what = f"{told} can go nowhere in {type(model).__name__}: {seen}"
     offered = ", ".join(f"--peft {name}" for name in OFFERED if name != told)
     return Problem("--peft", what, f"these go into more kinds of layers: {offered}")
-
-
-def saved_modules(model: nn.Module) -> list[str]:
-    """Names of the head's own layers for peft's `modules_to_save`.
-
-    peft matches what ends like a name: PoolFormer's last `norm` would take `before_norm` of every block with it. Such
-    a name is given from the top of peft's wrapper, where it is the only one.
-    """
-    leaves = head_leaves(model)
-    others = [name for name, _ in model.named_modules() if name and not _inside(name, leaves)]
-    return [
-        f"base_model.model.{leaf}" if any(other.endswith(leaf) for other in others) else leaf
-        for leaf in leaves
-    ]
-
-
-def _inside(name: str, roots: Sequence[str]) -> bool:
-    return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def check_targets(model: nn.Module, targets: Any) -> None:
