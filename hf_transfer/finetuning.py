@@ -198,7 +198,8 @@ def finetune(
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
-    check_disk(Path(args.output_dir), model, args)
+    averaging = regularization.ema is not None, regularization.soup or 0
+    check_disk(Path(args.output_dir), model, args, *averaging)
     check_optimizer(args, model)
     wait(args)  # nothing is left behind where another process has refused: Trainer makes the folder
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)

@@ -77,6 +77,8 @@ def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: S
     if found:
         raise Problems(*found)
     notes = sentences(chosen)
+    if chosen.on() and any(phase.solve for phase in setup.phases):
+        notes.append("Regularisation acts in the phases that train; where the head is solved it has no part.")
     notes += _judged(setup, data, chosen)
     notes += _sampled(setup, data, chosen)
     notes += _pulled(setup, chosen)
