@@ -17,7 +17,6 @@ import tiny
 from conftest import ROOT
 
 from hf_transfer.again import goes_on
-from hf_transfer.run import MARKER
 from hf_transfer.saved import newest_checkpoint
 
 
@@ -40,23 +39,11 @@ def test_the_command_that_goes_on(typed: str, again: str) -> None:
 
 
 FLAGS = ["--per_device_train_batch_size", "4", "--num_train_epochs", "400", "--skip_reload_check", "true"]
-
-
 FLAGS += ["--cpu_threads", "1", "--save_strategy", "steps", "--save_steps", "1000", "--eval_strategy", "no"]
-
-
 FLAGS += ["--logging_steps", "1", "--output_dir", "run"]
-
-
 PYTHON = [sys.executable]
-
-
 ACCELERATE = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
-
-
 TWO = [str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", "2", "--master_port", "0"]
-
-
 LAUNCHED = [
     pytest.param(PYTHON, signal.SIGTERM, 143, id="python"),
     pytest.param(PYTHON, signal.SIGINT, 130, id="python, SIGINT", marks=pytest.mark.full),
@@ -66,9 +53,9 @@ LAUNCHED = [
 ]
 
 
-def launched(command: list[str], folder: Path) -> subprocess.Popen[str]:
+def launched(command: list[str], folder: Path, stderr: Any = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": stderr, "text": True}
     # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
     streams["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)  # type: ignore[call-overload,no-any-return]
@@ -84,12 +71,17 @@ def test_a_signal_saves_and_tells_the_command_that_goes_on(
     rows.write_text(json.dumps(tiny.rows(40)))
     recipe = str(ROOT / "recipes" / "sentiment.py")
     flags = [recipe, "--model_name_or_path", str(base), "--dataset_name", str(rows), *FLAGS]
-    run = launched([*launcher, *flags], tmp_path)
+    told = tmp_path / "stderr.txt"
+    with told.open("w") as stream:
+        run = launched([*launcher, *flags], tmp_path, stream)
     until = time.monotonic() + 300
-    while "%|" not in _read(tmp_path, run) and time.monotonic() < until:
-        time.sleep(0.2)
+    while "full (1/1)" not in told.read_text() and run.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)  # the bar of the training is not there yet
+    assert run.poll() is None, told.read_text()[-3000:]
+    time.sleep(1)
     os.killpg(run.pid, number)
-    out, said = run.communicate(timeout=200)
+    run.communicate(timeout=200)
+    said = told.read_text()
     assert run.returncode == code if code is not None else run.returncode != 0, said[-3000:]
     assert "Interrupted." in said and "Safe on disk: run/checkpoint-" in said, said[-3000:]
     if launcher is PYTHON:
@@ -100,12 +92,6 @@ def test_a_signal_saves_and_tells_the_command_that_goes_on(
     assert words[0] == Path(launcher[0]).name and words[1 : len(launcher)] == launcher[1:]
     checkpoint = newest_checkpoint(tmp_path / "run")
     assert checkpoint is not None and f"run/{checkpoint.name}" in said
-
-
-def _read(folder: Path, run: subprocess.Popen[str]) -> str:
-    """Whether training has begun: nothing is written before, and the bar is on stderr, which is read at the end."""
-    assert run.poll() is None, run.communicate()[1][-3000:]
-    return "%|" if (folder / "run" / MARKER).is_file() and time.sleep(3) is None else ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
