@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hf_transfer.adapters import load_adapter as load_adapter
     from hf_transfer.anatomy import LayerGroup as LayerGroup
     from hf_transfer.anatomy import layer_groups as layer_groups
     from hf_transfer.arguments import Arguments as Arguments
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from hf_transfer.problems import Problem as Problem
     from hf_transfer.problems import Problems as Problems
     from hf_transfer.run import Run as Run
+    from hf_transfer.strategies.peft_methods import PEFT_RATES as PEFT_RATES
+    from hf_transfer.strategies.peft_methods import peft_method as peft_method
     from hf_transfer.strategies.phases import Phase as Phase
     from hf_transfer.strategies.regularization import Regularization as Regularization
     from hf_transfer.tasks import (
@@ -40,6 +43,7 @@ _HOME = {
     "IMAGE_CLASSIFICATION": "tasks",
     "LayerGroup": "anatomy",
     "NotPushed": "problems",
+    "PEFT_RATES": "strategies.peft_methods",
     "Phase": "strategies.phases",
     "Problem": "problems",
     "Problems": "problems",
@@ -53,8 +57,10 @@ _HOME = {
     "finetune": "finetuning",
     "layer_groups": "anatomy",
     "load": "data",
+    "load_adapter": "adapters",
     "minilm": "embedded",
     "parse": "arguments",
+    "peft_method": "strategies.peft_methods",
 }
 
 __all__ = list(_HOME)

@@ -28,6 +28,11 @@ def heads(model: nn.Module) -> list[str]:
     return _parts(model, forward_order(model))[1]
 
 
+def blocks_of(model: nn.Module, order: Order) -> list[Block]:
+    """The repeated layers, each as the names of the modules that make it up."""
+    return _parts(model, order)[0]
+
+
 def _parts(model: nn.Module, order: Order) -> tuple[list[Block], list[str]]:
     stated = stated_heads(model, order)
     blocks = find_blocks(model, order, stated)

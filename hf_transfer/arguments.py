@@ -18,6 +18,7 @@ from hf_transfer.flags.ours import default_output_dir, flag, our_flags, recipe_n
 from hf_transfer.flags.yields import contradictions, rules_out_best, settle
 from hf_transfer.hardware import on_cpu
 from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.strategies.peft_methods import FLAGS, unread
 from hf_transfer.training_fields import training_fields
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ FOR_DATA = (
     *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
 )
 FOR_FINETUNE = (
-    *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
+    *("layer_decay", "head_learning_rate", "early_stopping_patience", "probe", "max_length", "cpu_threads"),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
+    "loraplus_lr_ratio",
 )
-FOR_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "use_dora")
+FOR_PEFT = tuple(name for name in FLAGS if name not in FOR_FINETUNE)
 # transformers takes the bar away together with its reports, which parse() turns off.
 STAGES = {"do_train": True, "do_eval": True, "do_predict": True, "disable_tqdm": False}
 T = TypeVar("T", bound="Arguments")
@@ -87,6 +89,10 @@ class Arguments:
         "Transfer", None, "Stop after so many evaluations no better.", 1
     )
 
+    probe: bool = flag(
+        "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+
     class_weights: list[str] | None = field(
         default=None,
         metadata={
@@ -111,7 +117,23 @@ class Arguments:
     soup: int | None = flag("Regularization", None, "Greedy soup of the best so many evaluations.", 2)
     wise_ft: str | None = flag("Regularization", None, "Part of the way from start to end: 0 to 1, or auto.")
 
-    peft: Literal["none", "lora"] = flag("PEFT", "none", "Train small added weights, not the model's own.")
+    peft: Literal[
+        "none",
+        "lora",
+        "dora",
+        "rslora",
+        "pissa",
+        "adalora",
+        "ia3",
+        "vera",
+        "oft",
+        "ln-tuning",
+        "prefix",
+        "prompt",
+        "houlsby",
+        "pfeiffer",
+        "parallel",
+    ] = flag("PEFT", "none", "Train small added weights, not the model's own.")
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
     lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)
     lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0, 1)
@@ -121,6 +143,13 @@ class Arguments:
     )
     use_rslora: bool = flag("PEFT", False, "Scale by alpha / sqrt(r): for high ranks.")
     use_dora: bool = flag("PEFT", False, "Learn a magnitude beside the direction (DoRA).")
+    loraplus_lr_ratio: float | None = flag(
+        "PEFT", None, "The second matrices learn so much faster than the first (LoRA+), as 16.", 0
+    )
+    num_virtual_tokens: int = flag("PEFT", 20, "Learned tokens before the text: prefix and prompt tuning.", 1)
+    adapter_reduction_factor: float | None = flag(
+        "PEFT", None, "Width of a layer over that of its bottleneck: 16, parallel 2.", 1
+    )
 
     overwrite_output_dir: bool = flag("Run", False, "Delete what an earlier run wrote into output_dir.")
     cpu_threads: int | None = flag("Run", None, "Threads on a CPU; all cores by default.", 1)
@@ -149,6 +178,10 @@ class Arguments:
         """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length."""
         seed = self.given["seed"].value if self.asked("seed") else 42
         return {name: getattr(self, name) for name in FOR_DATA} | {"seed": seed}
+
+    def adapter(self) -> dict[str, Any]:
+        """Keyword arguments of `peft_method`, without its name."""
+        return {name: getattr(self, name) for name in FOR_PEFT}
 
     def transfer(self) -> dict[str, Any]:
         """Keyword arguments of `finetune` that are flags, without the strategy and what the recipe builds."""
@@ -219,7 +252,7 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
     given |= line.given
     asked = {name: item.value for name, item in given.items()}
-    problems = [*problems, *line.problems, *contradictions(asked), *_without_lora(asked, cls)]
+    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls)]
     if problems:
         raise Problems(*problems)
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
@@ -232,10 +265,13 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     return arguments
 
 
-def _without_lora(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
-    """Flags of LoRA that nothing would read. (`--peft none` over a config file with them is meant so.)"""
-    if "peft" in asked or cls.peft != "none":
+def _unread(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
+    """Flags of PEFT that nothing would read. (`--peft none` over a config file with them is meant so.)
+
+    Beside a method, those that say what holds without them are let be: a printed config names all.
+    """
+    peft = asked.get("peft", cls.peft)
+    if peft == "none" and "peft" in asked:
         return []
-    return [
-        Problem(f"--{n}", "has no effect without LoRA", "add --peft lora") for n in FOR_LORA if n in asked
-    ]
+    given = [n for n in FLAGS if n in asked and ("peft" not in asked or asked[n] != getattr(cls, n))]
+    return unread(peft, given)

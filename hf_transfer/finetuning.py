@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adapters import adapter_of
 from hf_transfer.embedded import hub_id_of
-from hf_transfer.finishing import Job, finish
+from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
-from hf_transfer.problems import Problems
+from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first, wait
 from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
@@ -26,7 +27,7 @@ from hf_transfer.run import (
     write_json,
 )
 from hf_transfer.strategies.freezing import check_peft
-from hf_transfer.strategies.lora import adapter_notes
+from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
 from hf_transfer.strategies.phases import Phase, phases
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
@@ -54,7 +55,9 @@ def finetune(
     seed: int | None = None,
     layer_decay: float | None = None,
     head_learning_rate: float | None = None,
+    loraplus_lr_ratio: float | None = None,
     early_stopping_patience: int | None = None,
+    probe: bool = True,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -79,12 +82,15 @@ def finetune(
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
         strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `two-phase`, or a list of `Phase`.
-        peft_config: a `peft` config such as `LoraConfig(r=8)`; targets and head modules are found if left open.
+        peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
+            (`strategies.peft_methods.METHODS`); targets and head modules are found if left open.
         callbacks: further TrainerCallbacks, used in every phase.
         metrics: further `evaluate` metrics by name, path, Hub id or object.
         seed: overrides that of `args`.
         layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
+        loraplus_lr_ratio: LoRA's second matrices learn that much faster than its first (LoRA+; 16 in the paper).
         early_stopping_patience: evaluations without a better best metric before a phase ends.
+        probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -110,11 +116,15 @@ def finetune(
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.solving import settle_solvers
+    from hf_transfer.strategies.lora import adapter_notes
+    from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.strategies.regularization import Regularization, check
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
     task = find(task) if isinstance(task, str) else task
+    if isinstance(peft_config, str):
+        peft_config = peft_method(peft_config)
     if seed is None:
         seed = args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
@@ -142,6 +152,8 @@ def finetune(
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
         notes = [*notes, *keep_global_batch(args, Path(args.output_dir))]
+    if hub_adapter_only and peft_config is not None and not merges(kind_of(peft_config)):
+        raise Problems(_nothing_else(peft_config))
     hub = from_first(
         args,
         lambda: checked_push(
@@ -155,6 +167,7 @@ def finetune(
     if not args.do_train and not new:
         data, told = as_scored(model, data)
         notes += told
+    notes += leave_room(model, processor, peft_config)
     prepared = task.prepare(data, processor, model, max_length)
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
@@ -163,9 +176,19 @@ def finetune(
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
     model = adapted(model, peft_config, args.seed)
-    notes += adapter_notes(model) if peft_config is not None else []
+    notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     setup = _setup(
-        task, model, data, prepared, processor, args, strategy, layer_decay, head_learning_rate, metrics
+        task,
+        model,
+        data,
+        prepared,
+        processor,
+        args,
+        strategy,
+        layer_decay,
+        head_learning_rate,
+        loraplus_lr_ratio,
+        metrics,
     )
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
@@ -198,7 +221,16 @@ def finetune(
     if args.process_index == 0:
         print_plan(plan)
         _begin(Path(args.output_dir), begun, resume, overwrite_output_dir)
+    if args.do_train and probe:
+        from hf_transfer.probing import probe as probed
+
+        job.probed.update(probed(setup, measured_splits(args, data)))
     return finish(job, train(setup, resume, start) if args.do_train else [])
+
+
+def _nothing_else(peft_config: Any) -> Problem:
+    what = f"{name_of(peft_config)} leaves no merged model, so the adapter is pushed alone in any case"
+    return Problem("--hub_adapter_only", what, "leave it out")
 
 
 # The arrows of the way, in their order.
@@ -221,10 +253,12 @@ def _setup(
     strategy: Any,
     layer_decay: float | None,
     head_learning_rate: float | None,
+    loraplus_lr_ratio: float | None,
     metrics: Any,
 ) -> Setup:
     from dataclasses import replace
 
+    from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
@@ -238,10 +272,12 @@ def _setup(
             phase,
             layer_decay=first(phase.layer_decay, layer_decay),
             head_learning_rate=first(phase.head_learning_rate, head_learning_rate),
+            loraplus_lr_ratio=first(phase.loraplus_lr_ratio, loraplus_lr_ratio),
         )
         for phase in phases(strategy, groups)
     ]
-    check_peft(groups, {name for phase in planned for name in phase.learns}, hasattr(model, "peft_config"))
+    check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
+    check_allocation(model, len(planned))
     return Setup(
         model=model,
         groups=groups,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ class Job:
     base_model_id: str | None
     skip_reload_check: bool
     hub: Access | None = None  # where to push, as checked before training
+    probed: dict[str, Any] = field(
+        default_factory=dict
+    )  # logits of a solved head on the untouched checkpoint
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -47,22 +50,23 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
         RuntimeError: the saved model is not the trained one; `safe` on any error says what is safe on disk.
         NotPushed: everything is on disk, but the push that was asked for failed.
     """
-    from hf_transfer.assess import assess
+    from hf_transfer.assess import PREFIX, assess
+    from hf_transfer.probing import probe_results
     from hf_transfer.training import what_is_safe
 
     args, data = job.setup.args, job.data
-    asked = (("validation", args.do_eval), ("test", args.do_predict))
     try:
         found = assess(
             job.setup.model.to(args.device),
             data,
             job.setup.prepared,
             job.setup.collator,
-            [split for split, on in asked if on and split in data.splits],
+            measured_splits(args, data),
             batch_size=args.per_device_eval_batch_size,
             extra=tuple(job.metrics),
             world=(args.process_index, args.world_size),
         )
+        found.results |= probe_results(data, job.probed, PREFIX)
         run = Run(args.output_dir, _train_results(ledger) | found.results)
         if args.process_index == 0:
             _write(run, job, found, ledger)
@@ -76,10 +80,18 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
     return run
 
 
+def measured_splits(args: Any, data: Data) -> list[str]:
+    """The splits that the end of a run measures."""
+    asked = (("validation", args.do_eval), ("test", args.do_predict))
+    return [split for split, on in asked if on and split in data.splits]
+
+
 def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
     """Everything that the first process leaves in the run folder, and the table of results."""
+    from hf_transfer.assess import PREFIX
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.plan import print_results
+    from hf_transfer.probing import transfer_warnings
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
@@ -94,6 +106,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
     poor = _no_better(run.metrics, headline(job.data.problem_type))
+    poor += transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)

@@ -7,13 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.adapters import restore_adapter
+
 
 def load_weights(model: Any, folder: str | Path) -> None:
     """Load a saved model of the same class into `model`, in place; every tensor must be there.
 
+    Of a model with bottleneck adapters, these and the head: nothing else was saved.
+
     Raises:
         RuntimeError: the folder lacks a tensor or holds one of another shape.
     """
+    if getattr(model, "bottleneck_config", None) is not None:
+        restore_adapter(model, folder)
+        return
     with quiet():
         fresh, info = type(model).from_pretrained(
             str(folder), config=model.config, dtype=model.dtype, output_loading_info=True

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.adapters import merged
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import ADAPTER, RUN, Run
+from hf_transfer.strategies.peft_methods import merges
 
 CONFIG = "adapter_config.json"
 # PEFT's task types, for adapters that do not say the class of their base model.
@@ -56,6 +58,7 @@ def merge(source: str | Path, out: str | Path, base: str | None = None) -> Merge
         Problems: no adapter there, `out` is not empty, the base model is not found or does not fit.
     """
     adapter, out = find_adapter(Path(source)), Path(out)
+    check_merges(adapter)
     check_free(out)
     name = base or adapter.config.get("base_model_name_or_path")
     if not name:
@@ -104,6 +107,19 @@ def find_adapter(source: Path) -> Adapter:
     return Adapter(folder, config, around)
 
 
+def check_merges(adapter: Adapter) -> None:
+    """Refuse an adapter that is no change of weights.
+
+    Raises:
+        Problems: see above.
+    """
+    kind = str(adapter.config.get("peft_type", ""))
+    if not merges(kind):
+        what = f"{kind.lower().replace('_', ' ')} adds layers or tokens, which plain weights cannot hold"
+        mend = f"hft predict and hf_transfer.load_adapter(model, {str(adapter.folder)!r}) use it as it is"
+        raise Problems(Problem(str(adapter.folder), what, mend))
+
+
 def check_free(out: Path) -> None:
     """Refuse a folder that holds something, or that cannot be made.
 
@@ -143,7 +159,7 @@ def _merged(adapter: Adapter, base: str) -> Any:
             raise ValueError(
                 f"{len(new)} weights are missing there or of another size: {', '.join(sorted(new)[:3])}"
             )
-        model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload(safe_merge=True)
+        model = merged(PeftModel.from_pretrained(model, str(adapter.folder)), safe=True)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         what = f"does not fit {base}: " + " ".join(str(error).split())[:300]
         mend = "give the model it was trained on with --base"

@@ -82,7 +82,7 @@ def fingerprint(model: Any, new: list[str]) -> str:
 
 
 def adapted(model: Any, peft_config: Any, seed: int) -> Any:
-    """The model wrapped by PEFT, its matrices drawn from `seed`; as it is without a config."""
+    """The model with its adapter, whose matrices are drawn from `seed`; as it is without a config."""
     if peft_config is None:
         return model
     from transformers import set_seed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.adapters import has_only_adapter, load_adapted
 from hf_transfer.data.batching import by_length
 from hf_transfer.evaluation.classification import predicted, probabilities
 from hf_transfer.problems import Problem, Problems
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
 
 def load_model(folder: str | Path, task: str) -> Any:
-    """The model of a run folder through its Auto class, in eval mode, in fp32.
+    """The model of a run folder through its Auto class, in eval mode, in fp32; with its adapter, if it is not merged.
 
     Raises:
-        Problems: its weights are gone.
+        Problems: its weights are gone, or the base model of an adapter that is not merged.
     """
     import transformers
 
     from hf_transfer.tasks import find
 
+    if has_only_adapter(folder):
+        return load_adapted(folder, find(task).auto_class)
     if not any(Path(folder).glob("*.safetensors")):
         what = "the run's record is here, but not its weights (model.safetensors)"
         raise Problems(Problem(str(folder), what, "copy the whole run folder, or train again"))

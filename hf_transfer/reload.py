@@ -20,9 +20,9 @@ torch.set_num_threads(job["threads"])
 auto = getattr(transformers, job["auto_class"])
 processor = getattr(transformers, job["processor_class"]).from_pretrained(job["folder"])
 if job["adapter"]:
-    from peft import PeftConfig, PeftModel
     config = transformers.AutoConfig.from_pretrained(job["folder"])
     base = auto.from_pretrained(job["base"], config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+    from peft import PeftModel
     model = PeftModel.from_pretrained(base, job["adapter"])
     for layer in model.modules():  # transformers' MobileNets ask these of PEFT's layers
         if isinstance(getattr(layer, "base_layer", None), torch.nn.Conv2d):
@@ -43,6 +43,10 @@ for row in job["rows"]:
         scores.append(model(**inputs).logits.float().numpy()[0])
 np.save(job["out"], np.stack(scores))
 """
+# Bottleneck adapters are known to this package alone.
+OWN_SCRIPT = SCRIPT.replace("from peft import PeftModel", "from hf_transfer import load_adapter").replace(
+    "PeftModel.from_pretrained(base", "load_adapter(base"
+)
 
 
 def reloaded_scores(
@@ -67,7 +71,7 @@ def reloaded_scores(
             "out": str(here / "scores.npy"),
         }
         (here / "job.json").write_text(json.dumps(job))
-        (here / "check.py").write_text(SCRIPT)
+        (here / "check.py").write_text(OWN_SCRIPT if _is_ours(adapter) else SCRIPT)
         done = subprocess.run(
             [sys.executable, str(here / "check.py"), str(here / "job.json")],
             capture_output=True,
@@ -77,6 +81,11 @@ def reloaded_scores(
         if done.returncode:
             raise RuntimeError(f"the saved model does not load in a fresh process:\n{done.stderr[-2000:]}")
         return np.load(job["out"])
+
+
+def _is_ours(adapter: str | Path | None) -> bool:
+    told = json.loads((Path(adapter) / "adapter_config.json").read_text()) if adapter else {}
+    return told.get("library") == "hf_transfer"
 
 
 def _portable(rows: list[Any], folder: Path) -> list[Any]:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adapters import adapter_of
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import MARKER, RUN, read_json
+from hf_transfer.strategies.peft_methods import name_of
 
 if TYPE_CHECKING:
     from hf_transfer.training import Setup
@@ -35,6 +37,7 @@ HARMLESS_STARTS = ("hub_", "push_", "trackio_", "_", "torch_compile_", "activati
 SAVING = ("save_strategy", "save_steps")  # matter only where the best model is chosen among what was saved
 LORA = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 LORA |= {"target_modules": "lora_target_modules", "use_rslora": "use_rslora", "use_dora": "use_dora"}
+LORA |= {"num_virtual_tokens": "num_virtual_tokens", "reduction_factor": "adapter_reduction_factor"}
 PLACES = ("base_model_name_or_path", "revision", "inference_mode", "task_type", "auto_mapping")
 SAME = "give what it was begun with, or choose another --output_dir, or --overwrite_output_dir to start again"
 LONGER = (
@@ -55,6 +58,7 @@ def settings(setup: Setup, fingerprint: str, base: dict[str, Any]) -> dict[str, 
         "--strategy": " + ".join(phase.name for phase in phases),
         "--layer_decay": _one([phase.layer_decay for phase in phases]),
         "--head_learning_rate": _one([phase.head_learning_rate for phase in phases]),
+        "--loraplus_lr_ratio": _one([phase.loraplus_lr_ratio for phase in phases]),
         "phases": [[p.learns, p.share, p.epochs, p.learning_rate, p.only, p.solve] for p in phases],
         "--early_stopping_patience": setup.early_stopping_patience,
         "objective": getattr(setup.objective, "__qualname__", type(setup.objective).__name__),
@@ -80,13 +84,13 @@ def _arguments(args: Any) -> dict[str, Any]:
 
 
 def _peft(model: Any) -> dict[str, Any]:
-    config = next(iter(getattr(model, "peft_config", {}).values()), None)
+    config = adapter_of(model)
     if config is None:
         return {"--peft": "none"}
     told = {name: value for name, value in config.to_dict().items() if name not in PLACES}
-    kind = told.pop("peft_type", "")
+    told.pop("peft_type", "")
     named = {f"--{LORA[k]}" if k in LORA else f"peft {k}": v for k, v in told.items()}
-    return {"--peft": str(getattr(kind, "value", kind)).lower()} | named
+    return {"--peft": name_of(config)} | named
 
 
 def _one(values: list[Any]) -> Any:
@@ -119,7 +123,9 @@ def check_resumed(folder: Path, now: dict[str, Any]) -> list[str]:
     if "--strategy" in names and "phases" in names:
         names.remove("phases")
     if "--peft" in names:
-        names = [n for n in names if not n.startswith(("peft ", "--lora_", "--use_"))]
+        names = [
+            n for n in names if not n.startswith(("peft ", "--lora_", "--use_", "--adapter_", "--num_v"))
+        ]
     if "--model_name_or_path" in names and WEIGHTS in names:
         names.remove(WEIGHTS)
     elif "--model_name_or_path" in names and then.get(WEIGHTS):

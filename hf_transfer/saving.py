@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.adapters import can_merge, has_only_adapter, merged
 from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
@@ -26,20 +27,24 @@ EXACT, MERGED = 1e-4, 1e-3  # largest difference of logits in fp32; of logits ov
 def save(setup: Setup, thresholds: list[float] | None) -> Any:
     """Write the final model and processor into the run folder's root; with PEFT the merged model, and `adapter/`.
 
+    An adapter that cannot be merged stays beside a root without weights: configuration and processor. The base model's
+    weights there, with a head that was trained behind the adapter, would load and answer wrongly.
+
     Returns:
-        The plain transformers model (merged, with PEFT).
+        The plain transformers model (merged, with PEFT); with such an adapter, the model it is on.
     """
     model, folder = setup.model, setup.folder
+    alone = setup.is_peft and not can_merge(model)
     if setup.is_peft:
         save_weights(model, folder / ADAPTER)
-        model = model.merge_and_unload()
+        model = model if alone else merged(model)
     model.eval()
     model.config.use_cache = getattr(model.config, "use_cache", None)
     if thresholds is not None:
         model.config.thresholds = thresholds
     model.config._name_or_path = ""  # a folder of this machine, otherwise
     with placed(folder) as beside, quiet():
-        model.save_pretrained(str(beside))
+        (model.config if alone else model).save_pretrained(str(beside))
         setup.processor.save_pretrained(str(beside))
     return model
 
@@ -80,13 +85,16 @@ def check_saved(job: Job, found: Assessment) -> dict[str, Any]:
     trained = found.logits[split][: len(rows)]
     raw = job.task.raw(rows)
     limit = MERGED if job.setup.is_peft else EXACT
-    again = reloaded_scores(str(folder), job.task, raw)
-    proof: dict[str, Any] = {"rows": len(rows), "merged": job.setup.is_peft}
-    proof["max_difference"] = _difference(again, trained, limit, str(folder))
+    whole = job.setup.is_peft and not has_only_adapter(folder)
+    proof: dict[str, Any] = {"rows": len(rows), "merged": whole}
+    if whole or not job.setup.is_peft:
+        again = reloaded_scores(str(folder), job.task, raw)
+        proof["max_difference"] = _difference(again, trained, limit, str(folder))
     if job.setup.is_peft and job.base["name"]:
         adapter = folder / ADAPTER
         again = reloaded_scores(str(folder), job.task, raw, adapter=adapter, base=job.base["name"])
         proof["adapter_difference"] = _difference(again, trained, EXACT, str(adapter))
+        proof.setdefault("max_difference", proof["adapter_difference"])
     return proof
 
 

@@ -110,7 +110,8 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     validation = (
         feature_rows(setup, "validation", setup.readout) if "validation" in setup.prepared.splits else None
     )
-    view, solved = from_first(setup.args, lambda: best_head(setup, phase.solve, train, validation))
+    solver = phase.solve
+    view, solved = from_first(setup.args, lambda: best_head(setup, solver, train, validation))
     put(setup.model, setup.readout, view, solved.head)
     _check(setup, train, view, solved)
     problem, facts = setup.model.config.problem_type, solved.facts | {"view": view.name}
@@ -169,14 +170,12 @@ def through(setup: Setup, view: View, rows: Rows) -> Rows:
     if readout is None or readout.dense is None:
         return rows
     dense = setup.model.get_submodule(readout.dense)
-    weight, bias = (
-        (view.weight, view.bias)
-        if view.weight is not None
-        else (
-            part.detach().cpu().double().numpy() if part is not None else 0.0
-            for part in (dense.weight, dense.bias)
-        )
-    )
+    own = [
+        np.zeros(1) if part is None else part.detach().cpu().double().numpy()
+        for part in (dense.weight, dense.bias)
+    ]
+    weight = own[0] if view.weight is None else view.weight
+    bias = own[1] if view.bias is None else view.bias
     activation = ACT2FN[readout.activation]
 
     def mapped(features: np.ndarray) -> np.ndarray:

@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import BatchSamplerShard
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_pt_utils import find_batch_size
 
+from hf_transfer.adapters import save_adapter
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, Keys, keyed
+from hf_transfer.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.sharding import block_classes, gathered, skeleton
 from hf_transfer.strategies.averaging import AveragedWeights
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
-
-IDLE = "idle"  # marks a batch that must not count
 
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
@@ -159,9 +159,7 @@ class PhaseTrainer(Trainer):
         last = self._shares is not None and self.accelerator.gradient_state.end_of_dataloader
         if self._shares is not None and last and self._shares.idle(self.args.process_index):
             # This process has no row in the epoch's last round: what it got instead must not count.
-            batch_samples[-1][IDLE] = True
-            nothing = torch.full_like(batch_samples[-1]["labels"], -100)
-            counted = [*batch_samples[:-1], {**batch_samples[-1], "labels": nothing}]
+            counted = without_idle(batch_samples)
         return super()._get_num_items_in_batch(counted, device)
 
     # What learns, at which rate.
@@ -228,13 +226,7 @@ class PhaseTrainer(Trainer):
     def get_train_dataloader(self) -> Any:
         """Stock's, but several processes get every row once."""
         loader = super().get_train_dataloader()
-        shard = getattr(loader, "batch_sampler", None)
-        sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
-        if not isinstance(shard, BatchSamplerShard) or not isinstance(sampler, Keys):
-            return loader
-        if not shard.drop_last and not shard.split_batches:
-            self._shares = Shares(sampler, self._train_batch_size, shard.num_processes)
-            shard.batch_sampler, shard.batch_size = self._shares, None
+        self._shares = share_out(loader, self._train_batch_size)
         return loader
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -244,12 +236,13 @@ class PhaseTrainer(Trainer):
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Stock's, but rows that only fill up the last round of several processes are no part of the loss."""
-        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
-        state, size = self.accelerator.gradient_state, self.args.eval_batch_size
-        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
-            own = max(1, min(size, state.remainder - self.args.process_index * size))
-            loss = super().prediction_step(model, {k: v[:own] for k, v in inputs.items()}, True)[0]
-        return loss, logits, labels
+        own = own_rows(self.args, self.accelerator.gradient_state)
+        if own is None:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        mine = {key: value[:own] for key, value in inputs.items()}
+        loss, logits, labels = super().prediction_step(model, mine, *args, **kwargs)
+        rows = find_batch_size(inputs)
+        return loss, filled_up(logits, rows), filled_up(labels, rows)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)  # stock length grouping reorders predictions
@@ -356,6 +349,13 @@ class PhaseTrainer(Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or super()._get_output_dir(trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Stock's; of bottleneck adapters, which sit in a model that stays as it is, they and the head alone."""
+        if not self.args.should_save or getattr(self.model, "bottleneck_config", None) is None:
+            super()._save(output_dir, state_dict)
+        else:
+            save_adapter(self.model, str(output_dir or self.args.output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         target = self.model if model is None else model

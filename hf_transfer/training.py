@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
 
+from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
@@ -26,6 +27,7 @@ from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
+from hf_transfer.strategies.allocation import Allocation, is_adalora
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
@@ -67,8 +69,8 @@ class Setup:
 
     @property
     def is_peft(self) -> bool:
-        """Whether PEFT wraps the model."""
-        return hasattr(self.model, "peft_config")
+        """Whether the model has an adapter, PEFT's or of ours."""
+        return adapter_of(self.model) is not None
 
 
 def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) -> list[dict[str, Any]]:
@@ -156,15 +158,16 @@ def phase_weights(setup: Setup, number: int) -> Path:
 def save_weights(model: Any, folder: Path) -> None:
     """Save a model, or its adapter, beside and move it into `folder`: what stands there is whole at every moment."""
     with placed(folder) as beside, quiet():
-        model.save_pretrained(str(beside))
-        if hasattr(model, "peft_config"):
-            (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty template card
+        if adapter_of(model) is not None:
+            save_adapter(model, beside)
+        else:
+            model.save_pretrained(str(beside))
 
 
 def restore(model: Any, folder: Path) -> None:
     """Load a finished phase's weights into the model, an adapter's into its adapter."""
-    if hasattr(model, "peft_config"):
-        model.load_adapter(str(folder), model.active_adapters[0], is_trainable=True)
+    if adapter_of(model) is not None:
+        restore_adapter(model, folder)
     else:
         load_weights(model, folder)
 
@@ -221,6 +224,8 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     callbacks: list[Any] = [*setup.callbacks, *watching]
     if setup.early_stopping_patience and args.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
+    if is_adalora(setup.model):
+        callbacks.append(Allocation())
     trainer = PhaseTrainer(
         model=setup.model,
         args=args,

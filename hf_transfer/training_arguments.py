@@ -11,6 +11,7 @@ from hf_transfer.hardware import on_cpu
 from hf_transfer.hub_checkpoints import REPO_ID, checkpoint_of
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
+from hf_transfer.strategies.peft_methods import rate_of
 from hf_transfer.strategies.phases import Phase, learning_rate_for
 from hf_transfer.training_fields import training_fields
 
@@ -58,6 +59,8 @@ def training_arguments(
         stages = {"do_train": True, "do_eval": True, "do_predict": True}
         given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
         defaults = default_arguments(strategy, peft_config is not None, rows)
+        if peft_config is not None:
+            defaults["learning_rate"] = rate_of(peft_config)
         if "text" not in task.inputs:
             del defaults["train_sampling_strategy"]  # images are of one size
         values = {**given, **defaults, **asked}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from hf_transfer import (
     IMAGE_CLASSIFICATION,
+    PEFT_RATES,
     Arguments,
     Problem,
     Problems,
@@ -26,6 +27,7 @@ from hf_transfer import (
     finetune,
     load,
     parse,
+    peft_method,
 )
 
 
@@ -42,19 +44,20 @@ def main(argv=None):
         what = "no images given, and none come with the package"
         mend = "give a folder with CLASS/*.jpg or SPLIT/CLASS/*.jpg, a parquet file with a column of images, or a Hub id"
         raise Problems(Problem("--dataset_name", what, mend))
-    from peft import LoraConfig
     from transformers import AutoImageProcessor, AutoModelForImageClassification, TrainingArguments, set_seed
 
     # 1. The data: your folder, file or Hub id.
     data = load(IMAGE_CLASSIFICATION, arguments.dataset_name, **arguments.data())
 
     # 2. How to train: what you give as a flag wins over what stands here.
-    head_only = arguments.strategy == "feature-extraction"
+    little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
+    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    epochs = min(20, max(3, round(8000 / len(data.splits["train"]))))  # small data: more often
     training = arguments.training(
-        learning_rate=5e-4 if arguments.peft == "lora" else 1e-3 if head_only else 5e-5,
+        learning_rate=rate,  # 5e-5; little that learns 1e-3, LoRA 5e-4
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),  # small data: more often
+        num_train_epochs=epochs,  # 3 to 20 by the size of the data
         per_device_train_batch_size=32,
         per_device_eval_batch_size=64,
         eval_strategy="epoch",
@@ -78,14 +81,7 @@ def main(argv=None):
     processor = AutoImageProcessor.from_pretrained(name)
 
     # 4. Optional: leave the weights as they are and learn small ones beside them.
-    lora = LoraConfig(
-        r=arguments.lora_r,
-        lora_alpha=arguments.lora_alpha,
-        lora_dropout=arguments.lora_dropout,
-        target_modules=arguments.lora_target_modules,  # None: every matrix and kernel inside the blocks
-        use_rslora=arguments.use_rslora,
-        use_dora=arguments.use_dora,
-    )
+    peft_config = peft_method(arguments.peft, **arguments.adapter())  # None without --peft
 
     # 5. Train, evaluate, save, report.
     return finetune(
@@ -95,7 +91,7 @@ def main(argv=None):
         processor=processor,
         args=args,
         strategy=arguments.strategy,
-        peft_config=lora if arguments.peft == "lora" else None,
+        peft_config=peft_config,
         regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )

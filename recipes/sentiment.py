@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 
 from hf_transfer import (
+    PEFT_RATES,
     TEXT_CLASSIFICATION,
     Arguments,
     checkpoint,
@@ -26,6 +27,7 @@ from hf_transfer import (
     load,
     minilm,
     parse,
+    peft_method,
 )
 
 
@@ -38,7 +40,6 @@ class SentimentArguments(Arguments):
 
 def main(argv=None):
     arguments = parse(SentimentArguments, argv)  # fast: nothing heavy is imported before this line
-    from peft import LoraConfig
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments, set_seed
 
     # 1. The data: your file, folder or Hub id, or the sentences that come with the package.
@@ -50,12 +51,14 @@ def main(argv=None):
     )
 
     # 2. How to train: what you give as a flag wins over what stands here.
-    head_only = arguments.strategy == "feature-extraction"
+    little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
+    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    epochs = min(20, max(3, round(8000 / len(data.splits["train"]))))  # small data: more often
     training = arguments.training(
-        learning_rate=5e-4 if arguments.peft == "lora" else 1e-3 if head_only else 5e-5,
+        learning_rate=rate,  # 5e-5; little that learns 1e-3, LoRA 5e-4
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),  # small data: more often
+        num_train_epochs=epochs,  # 3 to 20 by the size of the data
         per_device_train_batch_size=32,
         per_device_eval_batch_size=64,
         train_sampling_strategy="group_by_length",  # little padding: about half the time
@@ -77,14 +80,7 @@ def main(argv=None):
     tokenizer = AutoTokenizer.from_pretrained(name)
 
     # 4. Optional: leave the weights as they are and learn small ones beside them.
-    lora = LoraConfig(
-        r=arguments.lora_r,
-        lora_alpha=arguments.lora_alpha,
-        lora_dropout=arguments.lora_dropout,
-        target_modules=arguments.lora_target_modules,  # None: every matrix inside the blocks
-        use_rslora=arguments.use_rslora,
-        use_dora=arguments.use_dora,
-    )
+    peft_config = peft_method(arguments.peft, **arguments.adapter())  # None without --peft
 
     # 5. Train, evaluate, save, report.
     return finetune(
@@ -94,7 +90,7 @@ def main(argv=None):
         processor=tokenizer,
         args=args,
         strategy=arguments.strategy,
-        peft_config=lora if arguments.peft == "lora" else None,
+        peft_config=peft_config,
         regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )

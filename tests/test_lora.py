@@ -15,7 +15,8 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.problems import Problems
 from hf_transfer.saving import save
 from hf_transfer.strategies.freezing import check_peft
-from hf_transfer.strategies.lora import adapt, lora_targets
+from hf_transfer.strategies.lora import adapt
+from hf_transfer.strategies.peft_methods import peft_method
 from hf_transfer.training import train
 
 # architecture: (targets of one block by their last names, layers of the head)
@@ -51,7 +52,7 @@ def test_targets_and_head_come_from_the_anatomy(name: str) -> None:
         assert any(f".{leaf}.modules_to_save" in n for n in learning)
 
 
-@pytest.mark.parametrize("name", ["distilbert", "modernbert", "vit", "resnet"])
+@pytest.mark.parametrize("name", ["distilbert", "modernbert", "vit", "resnet", "poolformer"])
 def test_head_and_adapter_are_trained_saved_and_restored(name: str, tmp_path: Path) -> None:
     make(name).save_pretrained(tmp_path / "base")
     base = type(make(name))
@@ -94,7 +95,22 @@ def test_given_targets_are_kept_and_wrong_ones_named() -> None:
         Problems, match=r"no module of BertForSequenceClassification is called q_proj(?s:.*)query"
     ):
         adapt(make("bert"), LoraConfig(r=2, target_modules=["query", "q_proj"]))
-    assert lora_targets(["query,value", "key"]) == ["query", "value", "key"] and lora_targets(None) is None
+    assert peft_method("lora", lora_target_modules=["query,value", "key"]).target_modules == {
+        "query",
+        "value",
+        "key",
+    }
+    assert peft_method("lora").target_modules is None
+
+
+def test_a_head_whose_layer_is_called_like_the_blocks_ones() -> None:
+    """PEFT matches what ends like a name: PoolFormer's last `norm` would take `before_norm` of every block with it."""
+    wrapped = adapt(make("poolformer"), LoraConfig(r=2))
+    learning = {n for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
+    heads = ("norm", "classifier")
+    top = {f"base_model.model.{h}.modules_to_save.default.{p}" for h in heads for p in ("weight", "bias")}
+    assert learning == top
+    assert len([g for g in layer_groups(wrapped) if g.name.startswith("block.")]) == 5
 
 
 def test_lora_with_a_head_alone_is_refused() -> None:

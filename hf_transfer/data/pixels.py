@@ -137,6 +137,8 @@ class PixelRows:
             return self._labels[self._places].numpy()
         if isinstance(key, (int, np.integer)):
             return self._row(int(self._places[key]))
+        if isinstance(key, str):
+            raise KeyError(f"{key}: there is no such column, or it would be all pixels at once")
         rows = [self._row(int(place)) for place in self._places[key]]
         return {name: [row[name] for row in rows] for name in self.column_names}
 

@@ -9,8 +9,8 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from ..licenses import front_matter
-from . import tables
-from .figures import Figure, baseline_words, figures, headline, measured_words
+from . import tables, training
+from .figures import Figure, baseline_words, figures, headline, measured_words, probe_words
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
@@ -77,6 +77,7 @@ def _result(record: Record, figure: Figure) -> Any:
 
     name = data_name(record)
     beside = {"ci95_low": figure.low, "ci95_high": figure.high, "baseline": figure.baseline}
+    beside |= {"probe": figure.probe} if figure.probe is not None else {}
     return EvalResult(
         task_type=str(record.run.get("task")),
         dataset_type=hub_id(record.data.get("hub_id")) or slug(name),
@@ -136,7 +137,10 @@ def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = Fal
     given = '"picture.jpg"' if images else f"{text}, truncation=True"
     model = repo_id or PLACEHOLDER
     lines = ["from transformers import pipeline", "", f'model = pipeline("{task}", model="{model}")']
-    if adapter_only:
+    alone = (record.run.get("peft") or {}).get("merged") is False
+    if alone:
+        lines = _with_adapter_beside(record, task, model)
+    elif adapter_only:
         lines = _with_adapter(task, model)
     if kind == "regression":
         lines += [
@@ -161,6 +165,24 @@ def _with_adapter(task: str, model: str) -> list[str]:
         "",
         f'name = "{model}"',
         f"adapted = {auto}.from_pretrained(name, config=AutoConfig.from_pretrained(name))",
+        f'model = pipeline("{task}", model=adapted, {keyword}={processor}.from_pretrained(name))',
+    ]
+
+
+def _with_adapter_beside(record: Record, task: str, model: str) -> list[str]:
+    """The base model with an adapter that cannot be merged: two lines load it, a third makes the pipeline."""
+    images = "image" in task
+    auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+    processor = "AutoImageProcessor" if images else "AutoTokenizer"
+    keyword = "image_processor" if images else "tokenizer"
+    base = hub_id(record.base.get("id")) or "the base model"
+    return [
+        "from hf_transfer import load_adapter  # pip install hf-transfer-learning",
+        f"from transformers import AutoConfig, {processor}, {auto}, pipeline",
+        "",
+        f'name, config = "{model}", AutoConfig.from_pretrained("{model}")',
+        f'base = {auto}.from_pretrained("{base}", config=config, ignore_mismatched_sizes=True)',
+        'adapted = load_adapter(base, name, "adapter")',
         f'model = pipeline("{task}", model=adapted, {keyword}={processor}.from_pretrained(name))',
     ]
 
@@ -239,6 +261,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "headline": headline(record),
         "where": measured_words(record),
         "baseline": baseline_words(record),
+        "probe": probe_words(record),
         "rows": record.audit.get("rows") or {},
         "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},
         "warnings": [
@@ -247,6 +270,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "cut": (record.audit.get("lengths") or {}).get("cut") or {},
         "max_length": (record.audit.get("lengths") or {}).get("max_length"),
         "phases": record.phases,
+        "kept": training.kept(record),
         "learned": [
             sum(g.get("learning", g["parameters"]) for g in p.get("groups") or [] if g["learns"])
             for p in record.phases

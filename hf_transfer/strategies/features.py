@@ -45,7 +45,7 @@ def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, A
         with torch.no_grad():
             calls, logits = _calls(model, _linears(model, groups), inputs)
             for name in dict.fromkeys(reversed([name for name, _, _ in calls])):
-                layer = model.get_submodule(name)
+                layer: Any = model.get_submodule(name)
                 if layer.weight.shape[0] != logits.shape[-1]:
                     continue
                 features = _without(model, name, inputs)

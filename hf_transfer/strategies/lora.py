@@ -1,50 +1,89 @@
-"""Low-rank adaptation (LoRA and its kin) on any model: targets and heads come from the anatomy, not from a name list."""
+"""A model wrapped by PEFT, on any architecture: targets and heads come from the anatomy, not from a name list."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.anatomy import head_leaves, layer_groups, linear_layers
-from hf_transfer.problems import Problem, Problems
+from hf_transfer.anatomy import head_leaves
+from hf_transfer.strategies.peft_methods import is_prompt, kind_of, merges, name_of
+from hf_transfer.strategies.targets import with_targets
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def adapt(model: nn.Module, peft_config: Any) -> Any:
-    """The model wrapped by PEFT, with targets and head modules filled in where the config leaves them open.
+def adapt(model: nn.Module, config: Any) -> Any:
+    """The model with the adapter that a configuration describes, with everything else frozen.
 
     PEFT knows about forty architectures by name and otherwise freezes, and does not save, the head. Here
-    `target_modules` defaults to every matrix layer inside the blocks and `modules_to_save` to every layer of the
+    `target_modules` defaults to what the method goes to inside the blocks and `modules_to_save` to every layer of the
     head, both as full names; `task_type` is cleared because it would make PEFT guess them again.
 
+    Args:
+        config: any of peft's, or a `BottleneckConfig`, for which the model itself is changed and returned.
+
     Raises:
-        Problems: a target that no module matches.
+        Problems: a target that no module matches, or a method that cannot be used on this model.
     """
     from peft import get_peft_model
 
-    targets = peft_config.target_modules or linear_layers(model, layer_groups(model))
-    check_targets(model, peft_config.target_modules)
-    saved = peft_config.modules_to_save or head_leaves(model)
-    config = replace(peft_config, target_modules=targets, modules_to_save=saved or None, task_type=None)
-    adapted = get_peft_model(model, config)
+    from hf_transfer.strategies.bottleneck import BottleneckConfig, insert
+    from hf_transfer.strategies.prompts import with_prompt
+
+    if isinstance(config, BottleneckConfig):
+        return insert(model, config)
+    if is_prompt(config):
+        return with_prompt(model, config)
+    own = [] if getattr(config, "modules_to_save", None) else head_leaves(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of block sizes that were fitted, and of GPT-2's transposed layers
+        adapted: Any = get_peft_model(model, with_targets(model, config))
+    _still_wrappers(adapted, own)
     for layer, base in _wrapped_convolutions(adapted):
         layer.stride, layer.kernel_size, layer.dilation = base.stride, base.kernel_size, base.dilation
     return adapted
 
 
-def adapter_notes(model: Any) -> list[str]:
-    """What to know about the adapter alone: transformers' MobileNets need a line that plain PEFT lacks.
+def _still_wrappers(adapted: Any, leaves: Sequence[str]) -> None:
+    """Freeze what PEFT took for a layer of the head by the end of its name.
 
-    Their TensorFlow padding asks a convolution for its stride, which PEFT's layer around it does not have.
+    PoolFormer's last `norm` takes `before_norm` of every block with it. They stay wrapped, and are saved as they are: PEFT
+    takes them again when it loads.
     """
+    from peft.utils import ModulesToSaveWrapper
+
+    for name, module in adapted.get_base_model().named_modules():
+        if leaves and isinstance(module, ModulesToSaveWrapper) and name not in leaves:
+            module.requires_grad_(False)
+
+
+def adapter_notes(model: Any, loraplus_lr_ratio: float | None = None) -> list[str]:
+    """Sentences for the plan: what to know about this adapter.
+
+    transformers' MobileNets need a line that plain PEFT lacks: their TensorFlow padding asks a convolution for its
+    stride, which PEFT's layer around it does not have.
+    """
+    found = []
+    config = next(iter(getattr(model, "peft_config", {}).values()), None) or model.bottleneck_config
+    if not merges(kind_of(config)):
+        found.append(
+            f"What {name_of(config)} learns cannot be merged: the run folder will hold adapter/ and no whole model, and needs "
+            "its base model where it is now."
+        )
+    if kind_of(config) == "ADALORA":
+        found.append("A resumed AdaLoRA run keeps its ranks, but measures their importance anew.")
+    if loraplus_lr_ratio:
+        found.append(
+            f"LoRA+: the second matrices learn {loraplus_lr_ratio:g} times as fast as the rates shown."
+        )
     if not getattr(model.config, "tf_padding", False) or not any(True for _ in _wrapped_convolutions(model)):
-        return []
+        return found
     return [
+        *found,
         "PEFT alone cannot run the adapter of this model (its padding asks PEFT's layers for a stride they lack); the "
-        "merged model in the run folder needs nothing."
+        "merged model in the run folder needs nothing.",
     ]
 
 
@@ -55,27 +94,3 @@ def _wrapped_convolutions(model: nn.Module) -> Iterator[tuple[Any, Any]]:
         base = getattr(layer, "base_layer", None)
         if isinstance(base, nn.Conv2d):
             yield layer, base
-
-
-def check_targets(model: nn.Module, targets: Any) -> None:
-    """Every named target must match a module (PEFT matches full names and suffixes)."""
-    if not targets or isinstance(targets, str):
-        return
-    names = [name for name, _ in model.named_modules()]
-    missing = [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]
-    if missing:
-        suggestions = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
-        raise Problems(
-            Problem(
-                "--lora_target_modules",
-                f"no module of {type(model).__name__} is called {', '.join(missing)}",
-                f"its layers inside the blocks are called {', '.join(suggestions)}; leave the flag out to take them all",
-            )
-        )
-
-
-def lora_targets(flag: Sequence[str] | None) -> list[str] | None:
-    """`--lora_target_modules a b` or `a,b` as a list."""
-    if not flag:
-        return None
-    return [name for part in flag for name in part.split(",") if name]

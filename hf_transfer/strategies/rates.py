@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _PLACES = re.compile(
     r"(pos_embed|position|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)"
 )
+# Scales of PEFT methods, around 1 or 0.1: DoRA's magnitudes, the vectors of IA3 and VeRA; and learned tokens.
+_SCALES = re.compile(r"(lora_magnitude_vector|ia3_l\.|vera_lambda_|prompt_encoder\.)")
 
 
 def optimizer_groups(
@@ -29,24 +31,27 @@ def optimizer_groups(
     rates = group_rates(groups, phase, learning_rate)
     decayed = decay_names(model)
     parameters = dict(model.named_parameters())
+    ratio = phase.loraplus_lr_ratio or 1.0
     found = []
     for group in groups:
-        for decays in (True, False):
-            names = [
-                name
-                for name in group.parameters
-                if parameters[name].requires_grad and (name in decayed) == decays
-            ]
-            if names:
-                found.append(
-                    {
-                        "params": [parameters[name] for name in names],
-                        "lr": rates[group.name],
-                        "weight_decay": weight_decay if decays else 0.0,
-                        "name": group.name,
-                    }
-                )
+        learning = [name for name in group.parameters if parameters[name].requires_grad]
+        # LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B faster than A. First, so that the log tells the others' rate.
+        faster = [name for name in learning if ratio != 1 and is_lora_b(name)]
+        rest = [name for name in learning if name not in faster]
+        for names, rate in (
+            ((faster, rates[group.name] * ratio), (rest, rates[group.name])) if learning else ()
+        ):
+            for decays in (True, False):
+                chosen = [parameters[name] for name in names if (name in decayed) == decays]
+                decay = weight_decay if decays else 0.0
+                if chosen:
+                    found.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": group.name})
     return found
+
+
+def is_lora_b(name: str) -> bool:
+    """Whether a parameter is the second matrix of a LoRA pair, which starts at zero."""
+    return ".lora_B." in name or ".lora_embedding_B." in name
 
 
 def group_rates(groups: Sequence[LayerGroup], phase: Phase, learning_rate: float) -> dict[str, float]:
@@ -73,8 +78,8 @@ def _positions(groups: Sequence[LayerGroup]) -> dict[str, int]:
 def decay_names(model: nn.Module) -> set[str]:
     """Names of the parameters that weight decay belongs on: matrices, kernels and word tables.
 
-    Not on biases, norms of any kind (BatchNorm too), layer scales, position tables, class tokens, nor on what the
-    model itself exempts (timm's `no_weight_decay`). transformers' own rule goes by names and decays the BatchNorm
+    Not on biases, norms of any kind (BatchNorm too), layer scales and those of PEFT, position tables, class tokens, nor
+    on what the model itself exempts (timm's `no_weight_decay`). transformers' own rule goes by names and decays the BatchNorm
     weights of vision models, layer scales and position tables.
     """
     exempt: set[str] = set()
@@ -89,5 +94,6 @@ def decay_names(model: nn.Module) -> set[str]:
         if (parameter.dim() == 2 or parameter.numel() != max(parameter.shape, default=1))
         and not name.endswith("bias")
         and not _PLACES.search(name)
+        and not _SCALES.search(name)
         and name not in exempt
     }
