@@ -182,6 +182,9 @@ def finetune(
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
+    if redrawn and probe:
+        probe = False
+        notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {

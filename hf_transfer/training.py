@@ -225,6 +225,10 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     phase = setup.phases[number - 1]
     freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
     args = phase_arguments(setup, number)
+    if setup.objective is not stock_objective:
+        args.label_smoothing_factor = (
+            0.0  # it does that itself; stock would say that it cannot, with several labels
+        )
     splits, lengths = setup.prepared.splits, setup.prepared.lengths
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:

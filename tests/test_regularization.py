@@ -133,6 +133,7 @@ ALL = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error:Label smoothing is not compatible")
 @pytest.mark.parametrize("kind", ALL)
 def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path, tmp_path: Path) -> None:
     args = {"label_smoothing_factor": 0.1} if kind != "regression" else {}
@@ -144,6 +145,8 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
     assert "L2-SP, alpha 0.01 on" in notes and "in place of weight decay (0.01)" in notes
     (entry,) = json.loads((Path(found.output_dir) / "phases.json").read_text())
     assert entry["weight_decay"] == 0
+    probed = any("_probe_" in name for name in found.metrics)
+    assert probed == (ALL[kind].reinit_layers is None)  # it is one of the untouched checkpoint
     assert ("ema" in entry) == (ALL[kind].ema is not None) and "wise_ft" in entry
     if kind == "single":
         assert noise(found.model) and set(noise(found.model).values()) == {0.2}
@@ -151,6 +154,15 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
         assert noise(again) == noise(found.model)
     if kind != "single":
         assert "chosen on validation (--wise_ft auto)" in (Path(found.output_dir) / "README.md").read_text()
+
+
+def test_adapters_are_averaged_too(base: Path, tmp_path: Path) -> None:
+    """The merged model and the adapter are what was measured; both are loaded in a fresh process."""
+    from peft import LoraConfig
+
+    chosen = Regularization(ema=0.9, soup=2, wise_ft=0.5, r_drop=1.0)
+    found = run(base, tmp_path, chosen, peft_config=LoraConfig(r=2), skip_reload_check=False)
+    assert found.record["reload_check"]["adapter_difference"] < 1e-4
 
 
 @pytest.fixture(scope="module")
