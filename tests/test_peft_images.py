@@ -12,8 +12,10 @@ from hf_transfer import Run
 
 
 @pytest.mark.parametrize(("name", "method"), [("convnext", "pfeiffer"), ("timm-mobilenetv2", "ia3")])
-def test_an_image_run_is_proved_and_loaded_again(name: str, method: str, folder: Path, tmp_path: Path) -> None:
-    found = run(name, folder, tmp_path, peft_config=method)
+def test_an_image_run_is_proved_and_loaded_again(
+    name: str, method: str, folder: Path, tmp_path: Path
+) -> None:
+    found = run(name, folder, tmp_path, peft_config=method, skip_reload_check=False)
     proof = found.record["reload_check"]
     assert proof["adapter_difference"] <= 1e-4 and proof["max_difference"] <= 1e-3
     assert proof["merged"] == (method == "ia3")
