@@ -231,6 +231,7 @@ def _setup(
     from dataclasses import replace
 
     from hf_transfer.strategies.allocation import check_allocation
+    from hf_transfer.strategies.rates import check_loraplus
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
@@ -248,6 +249,7 @@ def _setup(
     for phase in planned:
         check_peft(groups, phase.learns, adapter_of(model) is not None)
     check_allocation(model, len(planned))
+    check_loraplus(model, loraplus_lr_ratio)
     return Setup(
         model=model,
         groups=groups,
