@@ -32,14 +32,9 @@ SMALL |= {"intermediate_size": 64}
 def measure(case: str, out: str, small: bool, batch: int, length: int, steps: int) -> None:
     """Train on random tokens and append one row; runs under `accelerate launch`."""
     import torch
-    import transformers
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, BertConfig, TrainerCallback
+    from transformers import TrainerCallback
 
-    from hf_transfer.anatomy import layer_groups
-    from hf_transfer.hardware import on_cpu, versions
-    from hf_transfer.strategies.phases import phases
-    from hf_transfer.trainer import PhaseTrainer
+    from hf_transfer.hardware import versions
 
     class Warm(TrainerCallback):
         """Start the clock and the memory's peak after the first two steps."""
@@ -52,29 +47,9 @@ def measure(case: str, out: str, small: bool, batch: int, length: int, steps: in
                 self.since = time.perf_counter()
 
     with tempfile.TemporaryDirectory() as folder:
-        given = {"output_dir": folder, "max_steps": steps + 2, "per_device_train_batch_size": batch}
-        given |= {
-            "report_to": "none",
-            "disable_tqdm": True,
-            "save_strategy": "no",
-            "logging_steps": steps + 2,
-        }
-        args = transformers.TrainingArguments(**given, **on_cpu())
-        transformers.set_seed(0)
-        config = BertConfig(**(SMALL if small else BASE), num_labels=2)
-        model = AutoModelForSequenceClassification.from_config(config)
-        ids = torch.randint(5, 100, (batch * (steps + 2), length)).tolist()
-        rows = Dataset.from_dict({"input_ids": ids, "labels": [i % 2 for i in range(len(ids))]})
-        groups, warm = layer_groups(model), Warm()
-        parameters = sum(p.numel() for p in model.parameters())
-        trainer = PhaseTrainer(
-            model=model,
-            args=args,
-            phase=phases("full", groups)[0],
-            groups=groups,
-            train_dataset=rows,
-            callbacks=[warm],
-        )
+        trainer, warm = random_trainer(folder, small, batch, length, steps + 2), Warm()
+        trainer.add_callback(warm)
+        parameters = sum(p.numel() for p in trainer.model.parameters())
         result = trainer.train()
         on_gpu = torch.cuda.is_available()
         if on_gpu:
@@ -85,7 +60,7 @@ def measure(case: str, out: str, small: bool, batch: int, length: int, steps: in
     row = {
         "case": case,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "precision": args.mixed_precision,
+        "precision": trainer.args.mixed_precision,
         "parameters": parameters,
         "rows_a_step": batch,
         "tokens": length,
@@ -97,6 +72,31 @@ def measure(case: str, out: str, small: bool, batch: int, length: int, steps: in
         **{name: found[name] for name in ("torch", "transformers", "accelerate")},
     }
     append(out, row)
+
+
+def random_trainer(folder: str, small: bool, batch: int, length: int, steps: int):
+    """A PhaseTrainer of a BERT from its configuration, with as many rows of random tokens as `steps` take."""
+    import torch
+    import transformers
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, BertConfig
+
+    from hf_transfer.anatomy import layer_groups
+    from hf_transfer.hardware import on_cpu
+    from hf_transfer.strategies.phases import phases
+    from hf_transfer.trainer import PhaseTrainer
+
+    given = {"output_dir": folder, "max_steps": steps, "per_device_train_batch_size": batch}
+    given |= {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_steps": steps}
+    args = transformers.TrainingArguments(**given, **on_cpu())
+    transformers.set_seed(0)
+    config = BertConfig(**(SMALL if small else BASE), num_labels=2)
+    model = AutoModelForSequenceClassification.from_config(config)
+    ids = torch.randint(5, 100, (batch * steps, length)).tolist()
+    rows = Dataset.from_dict({"input_ids": ids, "labels": [i % 2 for i in range(len(ids))]})
+    groups = layer_groups(model)
+    phase = phases("full", groups)[0]
+    return PhaseTrainer(model=model, args=args, phase=phase, groups=groups, train_dataset=rows)
 
 
 def append(out: str, row: dict) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hf_transfer.strategies.peft_methods import PEFT_RATES as PEFT_RATES
     from hf_transfer.strategies.peft_methods import peft_method as peft_method
     from hf_transfer.strategies.phases import Phase as Phase
+    from hf_transfer.strategies.regularization import Regularization as Regularization
     from hf_transfer.tasks import (
         IMAGE_CLASSIFICATION as IMAGE_CLASSIFICATION,
     )
@@ -46,6 +47,7 @@ _HOME = {
     "Phase": "strategies.phases",
     "Problem": "problems",
     "Problems": "problems",
+    "Regularization": "strategies.regularization",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
     "checkpoint": "checkpoints",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from hf_transfer.again import typed_command
 from hf_transfer.clash import warn_of_clash
@@ -21,13 +21,16 @@ from hf_transfer.problems import Problem, Problems, nearest
 from hf_transfer.strategies.peft_methods import FLAGS, unread
 from hf_transfer.training_fields import training_fields
 
+if TYPE_CHECKING:
+    from hf_transfer.strategies.regularization import Regularization
+
 FOR_DATA = (
     *("dataset_config_name", "train_file", "validation_file", "test_file", "train_split", "validation_split"),
     *("test_split", "text_column", "text_pair_column", "image_column", "label_column", "validation_size"),
     *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
 )
 FOR_FINETUNE = (
-    *("layer_decay", "head_learning_rate", "early_stopping_patience", "max_length", "cpu_threads"),
+    *("layer_decay", "head_learning_rate", "early_stopping_patience", "probe", "max_length", "cpu_threads"),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
     "loraplus_lr_ratio",
 )
@@ -85,6 +88,34 @@ class Arguments:
     early_stopping_patience: int | None = flag(
         "Transfer", None, "Stop after so many evaluations no better.", 1
     )
+
+    probe: bool = flag(
+        "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={
+            "group": "Regularization",
+            "help": "auto: rare labels weigh more; or label=weight for each label.",
+        },
+    )
+    focal_gamma: float | None = flag("Regularization", None, "Focal loss: right rows weigh less, as 2.", 0)
+    logit_adjustment: float | None = flag(
+        "Regularization", None, "Larger margins for rare labels: tau, as 1.", 0
+    )
+    weighted_sampling: bool = flag("Regularization", False, "Draw rows so that labels come equally often.")
+    r_drop: float | None = flag("Regularization", None, "R-Drop: two dropout passes shall agree, as 1.", 0)
+    l2_sp: float | None = flag("Regularization", None, "Pull to the pretrained weights, as 0.01.", 0)
+    l2_sp_new: float | None = flag("Regularization", None, "With --l2_sp, pull new weights to 0.", 0)
+    mixout: float | None = flag("Regularization", None, "Chance of a pretrained entry in a matrix.", 0, 1)
+    mixup: float | None = flag("Regularization", None, "Blend training images: alpha, as 0.2.", 0)
+    cutmix: float | None = flag("Regularization", None, "Paste patches of training images: alpha.", 0)
+    reinit_layers: int | None = flag("Regularization", None, "Draw the last so many blocks anew.", 1)
+    dropout: float | None = flag("Regularization", None, "Dropout of the model, all of it.", 0, 1)
+    ema: float | None = flag("Regularization", None, "Moving average of the weights: decay, as 0.999.", 0, 1)
+    soup: int | None = flag("Regularization", None, "Greedy soup of the best so many evaluations.", 2)
+    wise_ft: str | None = flag("Regularization", None, "Part of the way from start to end: 0 to 1, or auto.")
 
     peft: Literal[
         "none",
@@ -160,6 +191,15 @@ class Arguments:
             "notes": self.notes,
             "command": typed_command() if self.typed else (),
         }
+
+    def regularization(self) -> Regularization:
+        """The `regularization` of `finetune` that the flags ask for.
+
+        Raises Problems for words that are no weights and no number.
+        """
+        from hf_transfer.strategies.regularization import from_flags
+
+        return from_flags(self)
 
     def training(self, **defaults: Any) -> dict[str, Any]:
         """Keyword arguments of `TrainingArguments`: the recipe's `defaults`, then config file, then flags.

@@ -12,7 +12,7 @@ from hf_transfer.evaluation.baselines import baseline
 from hf_transfer.evaluation.classification import compute, headline, probabilities
 from hf_transfer.evaluation.intervals import intervals, settled
 from hf_transfer.evaluation.thresholds import tune
-from hf_transfer.predict import scores
+from hf_transfer.predict import shared_scores
 from hf_transfer.tasks.classification import label_array, prediction_table
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def assess(
     for split in splits:
         labels = label_array(data.splits[split], data)
         inputs = prepared.splits[split].remove_columns("labels")
-        found.logits[split] = logits = _shared_scores(model, inputs, collator, batch_size, world)
+        found.logits[split] = logits = shared_scores(model, inputs, collator, batch_size, world)
         check_scores(logits, split)
         if data.problem_type == "multi_label_classification" and split == "validation":
             found.thresholds = [float(t) for t in tune(probabilities(data.problem_type, logits), labels)]
@@ -113,22 +113,3 @@ def loss(problem_type: str, logits: np.ndarray, labels: np.ndarray) -> float:
     if problem_type == "multi_label_classification":
         return float(functional.binary_cross_entropy_with_logits(scores_, truth.double()))
     return float(functional.cross_entropy(scores_, truth))
-
-
-def _shared_scores(
-    model: Any, inputs: Any, collator: Any, batch_size: int, world: tuple[int, int]
-) -> np.ndarray:
-    rank, processes = world
-    if processes == 1:
-        return scores(model, inputs, collator, batch_size)
-    import torch.distributed as dist
-
-    mine = np.arange(rank, len(inputs), processes)
-    part = scores(model, inputs.select(mine), collator, batch_size) if len(mine) else None
-    parts: list[Any] = [None] * processes
-    dist.all_gather_object(parts, part)
-    whole = np.empty((len(inputs), *next(p for p in parts if p is not None).shape[1:]), dtype=np.float32)
-    for i, piece in enumerate(parts):
-        if piece is not None:
-            whole[i::processes] = piece
-    return whole

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapters import adapter_of
 from hf_transfer.embedded import hub_id_of
-from hf_transfer.finishing import Job, finish, wait
+from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.ranks import from_first
+from hf_transfer.ranks import from_first, wait
 from hf_transfer.resuming import check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
@@ -33,6 +33,7 @@ from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
+    from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.tasks.task import Task
     from hf_transfer.trainer import Objective
     from hf_transfer.training import Setup
@@ -56,6 +57,7 @@ def finetune(
     head_learning_rate: float | None = None,
     loraplus_lr_ratio: float | None = None,
     early_stopping_patience: int | None = None,
+    probe: bool = True,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -66,6 +68,7 @@ def finetune(
     recipe: str | None = None,
     notes: Sequence[str] = (),
     objective: Objective | None = None,
+    regularization: Regularization | None = None,
     command: Sequence[str] = (),
     **data_options: Any,
 ) -> Run:
@@ -87,6 +90,7 @@ def finetune(
         layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than its first (LoRA+; 16 in the paper).
         early_stopping_patience: evaluations without a better best metric before a phase ends.
+        probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -95,6 +99,7 @@ def finetune(
         hub_adapter_only: with `push_to_hub`, push the adapter alone; hub_include_report: push report.html too.
         recipe, notes: name of the script that calls, and sentences for the plan.
         objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
+        regularization: what holds overfitting back (`Regularization(ema=0.999, r_drop=1.0)`).
         command: the words that started this run, to tell how an interrupted one goes on.
         **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
 
@@ -109,8 +114,11 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
+    from hf_transfer.regularizing import rebuilt, regularize
+    from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import leave_room
+    from hf_transfer.strategies.regularization import Regularization, check
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
@@ -128,6 +136,17 @@ def finetune(
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     check_metrics(metrics, data.problem_type, len(data.labels))
+    regularization = regularization or Regularization()
+    check(
+        regularization,
+        problem_type=data.problem_type,
+        labels=data.labels,
+        images="image" in task.inputs,
+        args=args,
+        is_peft=peft_config is not None,
+        own_objective=objective is not None,
+        validation="validation" in data.splits,
+    )
     use_threads(cpu_threads)
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
@@ -154,6 +173,8 @@ def finetune(
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
+    redrawn, told = rebuilt(model, regularization, args.seed)
+    notes += told
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     setup = _setup(
@@ -172,10 +193,13 @@ def finetune(
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
+    notes += settle_solvers(setup)
+    notes += regularize(setup, data, regularization, [*new, *redrawn])
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
-    check_disk(Path(args.output_dir), model, args)
+    averaging = regularization.ema is not None, regularization.soup or 0
+    check_disk(Path(args.output_dir), model, args, *averaging)
     check_optimizer(args, model)
     wait(args)  # nothing is left behind where another process has refused: Trainer makes the folder
     plan = make_plan(setup, task, data, base, recipe, strategy, notes)
@@ -197,6 +221,10 @@ def finetune(
     if args.process_index == 0:
         print_plan(plan)
         _begin(Path(args.output_dir), begun, resume, overwrite_output_dir)
+    if args.do_train and probe:
+        from hf_transfer.probing import probe as probed
+
+        job.probed.update(probed(setup, measured_splits(args, data)))
     return finish(job, train(setup, resume, start) if args.do_train else [])
 
 
@@ -235,19 +263,21 @@ def _setup(
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, layer_decay)
+    named = isinstance(strategy, str)  # then what was given wins; in phases of one's own what they say
+
+    def first(own: float | None, given: float | None) -> float | None:
+        return given if own is None or (named and given is not None) else own
+
     planned = [
         replace(
             phase,
-            layer_decay=phase.layer_decay if phase.layer_decay is not None else layer_decay,
-            head_learning_rate=phase.head_learning_rate
-            if phase.head_learning_rate is not None
-            else head_learning_rate,
-            loraplus_lr_ratio=phase.loraplus_lr_ratio or loraplus_lr_ratio,
+            layer_decay=first(phase.layer_decay, layer_decay),
+            head_learning_rate=first(phase.head_learning_rate, head_learning_rate),
+            loraplus_lr_ratio=first(phase.loraplus_lr_ratio, loraplus_lr_ratio),
         )
         for phase in phases(strategy, groups)
     ]
-    for phase in planned:
-        check_peft(groups, phase.learns, adapter_of(model) is not None)
+    check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
     check_allocation(model, len(planned))
     check_loraplus(model, loraplus_lr_ratio)
     return Setup(

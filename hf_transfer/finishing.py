@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.hub import push
 from hf_transfer.hub_access import Access
-from hf_transfer.ranks import from_first
+from hf_transfer.ranks import from_first, wait
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ class Job:
     base_model_id: str | None
     skip_reload_check: bool
     hub: Access | None = None  # where to push, as checked before training
+    probed: dict[str, Any] = field(
+        default_factory=dict
+    )  # logits of a solved head on the untouched checkpoint
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -48,22 +50,23 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
         RuntimeError: the saved model is not the trained one; `safe` on any error says what is safe on disk.
         NotPushed: everything is on disk, but the push that was asked for failed.
     """
-    from hf_transfer.assess import assess
+    from hf_transfer.assess import PREFIX, assess
+    from hf_transfer.probing import probe_results
     from hf_transfer.training import what_is_safe
 
     args, data = job.setup.args, job.data
-    asked = (("validation", args.do_eval), ("test", args.do_predict))
     try:
         found = assess(
             job.setup.model.to(args.device),
             data,
             job.setup.prepared,
             job.setup.collator,
-            [split for split, on in asked if on and split in data.splits],
+            measured_splits(args, data),
             batch_size=args.per_device_eval_batch_size,
             extra=tuple(job.metrics),
             world=(args.process_index, args.world_size),
         )
+        found.results |= probe_results(data, job.probed, PREFIX)
         run = Run(args.output_dir, _train_results(ledger) | found.results)
         if args.process_index == 0:
             _write(run, job, found, ledger)
@@ -77,10 +80,18 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
     return run
 
 
+def measured_splits(args: Any, data: Data) -> list[str]:
+    """The splits that the end of a run measures."""
+    asked = (("validation", args.do_eval), ("test", args.do_predict))
+    return [split for split, on in asked if on and split in data.splits]
+
+
 def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
     """Everything that the first process leaves in the run folder, and the table of results."""
+    from hf_transfer.assess import PREFIX
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.plan import print_results
+    from hf_transfer.probing import transfer_warnings
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
@@ -95,6 +106,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
     poor = _no_better(run.metrics, headline(job.data.problem_type))
+    poor += transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)
@@ -121,17 +133,9 @@ def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:
     if not ledger:
         return {}
     seconds, samples = sum(p["seconds"] for p in ledger), sum(p["samples"] for p in ledger)
-    steps = sum(p["steps"] for p in ledger)
+    steps = [p["steps"] for p in ledger] if any(p["steps"] for p in ledger) else [1] * len(ledger)
     return {
-        "train_loss": sum(p["train_loss"] * p["steps"] for p in ledger) / max(1, steps),
+        "train_loss": sum(p["train_loss"] * n for p, n in zip(ledger, steps, strict=True)) / sum(steps),
         "train_runtime": seconds,
         "train_samples_per_second": samples / max(seconds, 1e-6),
     }
-
-
-def wait(args: Any) -> None:
-    """Until every process has come here."""
-    if args.world_size > 1 and "RANK" in os.environ:
-        import torch.distributed as dist
-
-        dist.barrier()

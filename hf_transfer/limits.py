@@ -34,8 +34,8 @@ def check_arguments(args: Any, problem_type: str) -> None:
         for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):
             if getattr(args, name):
                 wrong.append(Problem(f"--{name}", "has no effect on a CPU", mend))
-    if args.label_smoothing_factor and problem_type != "single_label_classification":
-        what = f"is for one label a row, and this is {problem_type.replace('_', ' ')}"
+    if args.label_smoothing_factor and problem_type == "regression":
+        what = "is for labels, and this is regression"
         wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))
     for name, value in (
         ("batch_eval_metrics", True),
@@ -123,11 +123,14 @@ def _check_schedule(args: Any) -> None:
         ) from error
 
 
-def check_disk(folder: Path, model: Any, args: Any) -> None:
+def check_disk(folder: Path, model: Any, args: Any, ema: bool = False, soup: int = 0) -> None:
     """Stop before training when the checkpoints to come would not fit.
 
     A checkpoint holds the weights and two moments of what learns; the newest, the best and one being written may
     stand side by side, beside the final model.
+
+    Args:
+        ema: each holds the averaged weights too; soup: so many weights more are kept until the end.
 
     Raises:
         Problems: with the bytes needed and free.
@@ -136,7 +139,8 @@ def check_disk(folder: Path, model: Any, args: Any) -> None:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     moments = sum(2 * p.numel() * 4 for p in model.parameters() if p.requires_grad)
     kept = 0 if args.save_strategy == "no" else 2 + (args.save_total_limit or 3)
-    needed, free = 2 * weights + kept * (weights + moments), shutil.disk_usage(parent).free
+    each = weights * (2 if ema else 1) + moments
+    needed, free = (2 + soup) * weights + kept * each, shutil.disk_usage(parent).free
     if needed > free:
         raise Problems(
             Problem(

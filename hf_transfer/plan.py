@@ -57,10 +57,13 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 
 def _phase_table(phase: dict[str, Any]) -> Table:
-    title = (
-        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
-        f"{phase['warmup_steps']} warmup steps"
-    )
+    if solver := phase.get("solve"):
+        title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
+    else:
+        title = (
+            f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
+            f"{phase['warmup_steps']} warmup steps"
+        )
     table = Table(title=_escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("  layer group")
     for column in ("parameters", "learning", "learning rate", "weight decay", ""):
@@ -68,16 +71,20 @@ def _phase_table(phase: dict[str, Any]) -> Table:
     for rows in _bundled(phase["groups"]):
         first, last, many = rows[0], rows[-1], len(rows)
         name = first["name"] if many == 1 else f"{first['name']} .. {last['name'].partition('.')[2]}"
-        rate = f"{first['learning_rate']:.3g}" if first["learns"] else "-"
-        if many > 1 and first["learns"] and last["learning_rate"] != first["learning_rate"]:
+        rate = f"{first['learning_rate']:.3g}" if first["learning_rate"] is not None else "-"
+        if (
+            many > 1
+            and first["learning_rate"] is not None
+            and last["learning_rate"] != first["learning_rate"]
+        ):
             rate = f"{first['learning_rate']:.3g} .. {last['learning_rate']:.3g}"
         table.add_row(
             f"  {name}",
             f"{sum(row['parameters'] for row in rows):,}",
             f"{sum(row['learning'] for row in rows):,}",
             rate,
-            f"{phase['weight_decay']:g}" if first["learns"] else "-",
-            "learns" if first["learns"] else "frozen",
+            f"{phase['weight_decay']:g}" if first["learning_rate"] is not None else "-",
+            ("solved" if solver else "learns") if first["learns"] else "frozen",
         )
     return table
 
@@ -115,22 +122,31 @@ def print_results(
         shown = "test" if split == "test" else "validation"
         chosen = " (chosen here)" if split == "eval" and "train_loss" in results else ""
         table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column in ("  metric", "value", "95 % interval", "baseline"):
+        probed = any(key.startswith(f"{split}_probe_") for key in results)
+        for column in ("  metric", "value", "95 % interval", "baseline", *(["probe"] if probed else [])):
             table.add_column(column, justify="left" if column.strip() == "metric" else "right")
         for key, value in results.items():
             name = key.removeprefix(f"{split}_")
-            if key == name or name.startswith("baseline_") or "_ci95_" in name or not _is_metric(name):
+            if (
+                key == name
+                or name.startswith(("baseline_", "probe_"))
+                or "_ci95_" in name
+                or not _is_metric(name)
+            ):
                 continue
             low, high = (results.get(f"{key}_ci95_{end}") for end in ("low", "high"))
-            baseline = results.get(f"{split}_baseline_{name}")
+            baseline, probe = (results.get(f"{split}_{kind}_{name}") for kind in ("baseline", "probe"))
             table.add_row(
                 f"  [bold]{name}[/bold]" if name == headline else f"  {name}",
                 f"{value:.4f}",
                 f"{low:.4f} .. {high:.4f}" if low is not None and high is not None else "",
                 f"{baseline:.4f}" if baseline is not None else "",
+                *([f"{probe:.4f}" if probe is not None else ""] if probed else []),
             )
         out.print(table)
     _print_warnings(out, warnings)
+    if any("_probe_" in key for key in results):
+        out.print("  probe: a head solved on the features of the untouched checkpoint")
     out.print(
         f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html"
     )

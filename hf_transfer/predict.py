@@ -53,12 +53,16 @@ def scores(
     collate: Callable[[list[Any]], Any],
     batch_size: int = 32,
     progress: bool = False,
+    read: Callable[[Any, dict[str, Any]], Any] | None = None,
+    title: str = "predicting",
 ) -> np.ndarray:
     """Logits (n, C) in the order of the rows, in eval mode; batches are of like length, so that little is padded.
 
     Args:
         batches: model inputs, one row each, without labels.
         progress: show a bar, if on a terminal.
+        read: `(model, inputs) -> tensor` of what to read in place of the logits, as `strategies.features.read`.
+        title: of the bar.
     """
     import torch
     from tqdm import tqdm
@@ -76,16 +80,41 @@ def scores(
         torch.no_grad()
     ):  # not inference_mode: some models keep a tensor of it and cannot be trained any more
         # disable=None: a bar on terminals only
-        for start in tqdm(range(0, len(order), batch_size), "predicting", disable=None if progress else True):
+        for start in tqdm(range(0, len(order), batch_size), title, disable=None if progress else True):
             rows = batches[order[start : start + batch_size].tolist()]
             features = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
             inputs = {name: value.to(device) for name, value in collate(features).items()}
-            outputs = model(**inputs)
-            found.append(outputs["logits"].float().cpu().numpy())
+            values = read(model, inputs) if read else model(**inputs)["logits"]
+            found.append(values.float().cpu().numpy())
     logits = np.concatenate(found)
     back = np.empty_like(logits)
     back[order] = logits
     return back
+
+
+def shared_scores(
+    model: Any, inputs: Any, collator: Any, batch_size: int, world: tuple[int, int], **options: Any
+) -> np.ndarray:
+    """`scores`, with the rows shared out over the processes; each gets the whole.
+
+    Args:
+        world: rank and number of processes.
+        options: as for `scores`.
+    """
+    rank, processes = world
+    if processes == 1:
+        return scores(model, inputs, collator, batch_size, **options)
+    import torch.distributed as dist
+
+    mine = np.arange(rank, len(inputs), processes)
+    part = scores(model, inputs.select(mine), collator, batch_size, **options) if len(mine) else None
+    parts: list[Any] = [None] * processes
+    dist.all_gather_object(parts, part)
+    whole = np.empty((len(inputs), *next(p for p in parts if p is not None).shape[1:]), dtype=np.float32)
+    for i, piece in enumerate(parts):
+        if piece is not None:
+            whole[i::processes] = piece
+    return whole
 
 
 def predict(run: Run, inputs: Any, batch_size: int = 32) -> list[dict[str, Any]]:

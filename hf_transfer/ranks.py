@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -36,3 +37,11 @@ def from_first(args: Any, function: Callable[[], T]) -> T:
         raise NotPushed(said[2])
     result: T = said[0]
     return result
+
+
+def wait(args: Any) -> None:
+    """Until every process has come here."""
+    if args.world_size > 1 and "RANK" in os.environ:
+        import torch.distributed as dist
+
+        dist.barrier()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer import hardware
+from hf_transfer.again import typed_command
 from hf_transfer.checkpoints import revision_of
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
@@ -40,22 +41,63 @@ def make_plan(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The plan as plain data: a title, facts, a table per phase, notes and warnings."""
+    entries, seconds = _planned_phases(setup)
+    facts = _facts(setup, data, base, strategy, _expected(seconds) if entries else "no training")
+    licences = license_warnings(base.get("license"), data.source["license"], published=setup.args.push_to_hub)
+    return {
+        "title": _title(task, data),
+        "recipe": recipe,
+        "facts": facts | setup.prepared.plan,
+        "phases": entries,
+        "notes": list(notes),
+        "warnings": [*data.audit["warnings"], *setup.prepared.warnings, *licences],
+        "expected_seconds": seconds,
+    }
+
+
+def _title(task: Task, data: Data) -> str:
+    """The task and the data, as it is printed: a bracket in a file's name is no markup."""
+    from rich.markup import escape
+
+    return escape(f"{task.name.replace('-', ' ')} on {data.source['name']}")
+
+
+def _expected(seconds: float) -> str:
+    return f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known"
+
+
+def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
+    """What each phase will do, and the seconds that all of them will take."""
     from hf_transfer.strategies.freezing import freeze
     from hf_transfer.training import phase_entry, phase_trainer, planned_steps
 
-    entries, seconds = [], 0.0
+    entries: list[dict[str, Any]] = []
+    seconds = 0.0
     for number, phase in enumerate(setup.phases, 1):
         if not setup.args.do_train:
             break
+        if phase.solve:
+            freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+            entries.append(phase_entry(setup, number, setup.args) | {"steps": 0})
+            once = sum(
+                len(setup.prepared.splits[s]) for s in ("train", "validation") if s in setup.prepared.splits
+            )
+            seconds += once / setup.args.per_device_train_batch_size * _seconds(setup)
+            continue
         trainer = phase_trainer(setup, number)
         steps = planned_steps(trainer)
-        entries.append(phase_entry(setup, number, trainer) | {"steps": steps})
-        freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+        entries.append(phase_entry(setup, number, trainer.args, steps) | {"steps": steps})
+        freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
         seconds += steps * setup.args.gradient_accumulation_steps * _seconds(setup)
+    return entries, seconds
+
+
+def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expected: str) -> dict[str, Any]:
+    """Model, data, strategy, machine and licences in words."""
     args, sizes = setup.args, {split: len(rows) for split, rows in data.splits.items()}
     described = hardware.describe(args.device, args.world_size)
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    facts = {
+    return {
         "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
         f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
         "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
@@ -63,30 +105,22 @@ def make_plan(
         "labels": _shortened(data.labels) or "a number",
         "strategy": (strategy if isinstance(strategy, str) else "own phases")
         + (" with PEFT" if setup.is_peft else ""),
-        "batch": f"{batch} rows a step"
+        "batch": "no steps: the head is solved"
+        if all(phase.solve for phase in setup.phases)
+        else f"{batch} rows a step"
         + (
             f" = {args.per_device_train_batch_size} x {args.gradient_accumulation_steps} accumulated x {args.world_size} processes"
             if batch != args.per_device_train_batch_size
             else ""
         ),
-        "best model": f"by {args.metric_for_best_model}" if args.load_best_model_at_end else "the last one",
+        "best model": f"by {args.metric_for_best_model}"
+        if args.load_best_model_at_end and not setup.phases[-1].solve
+        else "the last one",
         "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
         + {"no": "fp32"}.get(args.mixed_precision, args.mixed_precision),
-        "expected": (f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known")
-        if entries
-        else "no training",
+        "expected": expected,
         "folder": args.output_dir,
         "licences": f"{base.get('license') or 'not known'} (base model), {data.source['license'] or 'not known'} (data)",
-    }
-    facts |= setup.prepared.plan
-    licences = license_warnings(base.get("license"), data.source["license"], published=args.push_to_hub)
-    return {
-        "title": recipe or task.name,
-        "facts": facts,
-        "phases": entries,
-        "notes": list(notes),
-        "warnings": [*data.audit["warnings"], *setup.prepared.warnings, *licences],
-        "expected_seconds": seconds,
     }
 
 
@@ -136,7 +170,7 @@ def write_record(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "labels": list(data.labels),
         "headline": headline(data.problem_type),
-        "recipe": plan["title"] if plan["title"] != task.name else None,
+        "recipe": plan["recipe"],
         "strategy": " + ".join(phase.name for phase in setup.phases),
         "peft": _peft(job.peft_config),
         "base_model": {
@@ -211,7 +245,7 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
         example = '"A man is eating." "A man is having lunch."'
     found = {"predict": f"hft predict {folder} {example}"}
     if recipe and run.record["data"]["name"] in SHIPPED:
-        script = f"accelerate launch recipes/{recipe}.py"
+        script = f"accelerate launch {shlex.quote(_script(recipe))}"
         found |= {
             "your own data": f"{script} --dataset_name reviews.csv",
             "another model": f"{script} --model_name_or_path <Hub id or folder>",
@@ -219,3 +253,9 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     if recipe and run.record["peft"] is None:
         found["LoRA"] = "the same command with --peft lora"
     return found
+
+
+def _script(recipe: str) -> str:
+    """The recipe's path as it was typed, a copy's too; where that is not known, the shipped one's."""
+    typed = [word for word in typed_command() if word.endswith(".py") and Path(word).stem == recipe]
+    return typed[0] if typed else f"recipes/{recipe}.py"

@@ -256,7 +256,14 @@ def written(folder: Path) -> list[str]:
 def clear(folder: Path) -> None:
     """Delete what a run wrote, and nothing else."""
     listed = written(folder)
-    patterns = ("checkpoint-[0-9]*", "checkpoint.partial", "model.partial", "phase-[0-9]*", "runs")
+    patterns = (
+        "checkpoint-[0-9]*",
+        "checkpoint.partial",
+        "model.partial",
+        "phase-[0-9]*",
+        "runs",
+        "candidates",
+    )
     listed += [f"{name}.partial" for name in OWN]
     for path in [
         *(folder / name for name in (*OWN, *listed)),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import BatchSamplerShard
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_pt_utils import find_batch_size
 
 from hf_transfer.adapters import save_adapter
 from hf_transfer.anatomy import LayerGroup
@@ -20,13 +21,13 @@ from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, Keys, keyed
+from hf_transfer.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.sharding import block_classes, gathered, skeleton
+from hf_transfer.strategies.averaging import AveragedWeights
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
-
-IDLE = "idle"  # marks a batch that must not count
 
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
@@ -50,11 +51,17 @@ class PhaseTrainer(Trainer):
         groups: Sequence[LayerGroup],
         objective: Objective = stock_objective,
         lengths: Sequence[int] | None = None,
+        row_weights: Any = None,
+        train_collator: Any = None,
+        averaged: AveragedWeights | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
         self.phase, self.groups, self.lengths = phase, groups, lengths
         self.objective: Objective = objective
+        self.row_weights, self.train_collator, self.averaged = row_weights, train_collator, averaged
+        if averaged is not None:
+            self.add_callback(averaged)
         # Makes the stock loop count `num_items_in_batch`; see compute_loss.
         self.model_accepts_loss_kwargs = True
         self._still: list[nn.Module] = []
@@ -83,11 +90,11 @@ class PhaseTrainer(Trainer):
         if not is_training or isinstance(dataset, IterableDataset) or whole_batches:
             return make(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         plain, only_used = self.data_collator, self.args.remove_unused_columns
-        collate = plain
+        collate = self.train_collator or plain
         if isinstance(dataset, Dataset):
             dataset = self._remove_unused_columns(dataset, description)
         else:
-            collate = self._get_collator_with_removed_columns(plain, description)
+            collate = self._get_collator_with_removed_columns(collate, description)
         rows, collate, keys = keyed(dataset, collate, sampler_fn(dataset), self._data_seed)
         self._keys, self.data_collator, self.args.remove_unused_columns = keys, collate, False
         try:
@@ -130,7 +137,8 @@ class PhaseTrainer(Trainer):
         items = self._items(inputs) if model.training else None
         loss, outputs = self.objective(model, inputs)
         if model.training:
-            if self.label_smoother is not None and "labels" in inputs:
+            # Any other objective does its own smoothing.
+            if self.label_smoother is not None and self.objective is stock_objective and "labels" in inputs:
                 loss = self.label_smoother(outputs, inputs["labels"])
             if num_items_in_batch is None or items is None:
                 loss = loss / self.current_gradient_accumulation_steps
@@ -151,9 +159,7 @@ class PhaseTrainer(Trainer):
         last = self._shares is not None and self.accelerator.gradient_state.end_of_dataloader
         if self._shares is not None and last and self._shares.idle(self.args.process_index):
             # This process has no row in the epoch's last round: what it got instead must not count.
-            batch_samples[-1][IDLE] = True
-            nothing = torch.full_like(batch_samples[-1]["labels"], -100)
-            counted = [*batch_samples[:-1], {**batch_samples[-1], "labels": nothing}]
+            counted = without_idle(batch_samples)
         return super()._get_num_items_in_batch(counted, device)
 
     # What learns, at which rate.
@@ -214,28 +220,29 @@ class PhaseTrainer(Trainer):
             seed=self._data_seed,
             lengths=self.lengths if strategy == "group_by_length" else None,
             batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            weights=self.row_weights,
         )
 
     def get_train_dataloader(self) -> Any:
         """Stock's, but several processes get every row once."""
         loader = super().get_train_dataloader()
-        shard = getattr(loader, "batch_sampler", None)
-        sampler = getattr(getattr(shard, "batch_sampler", None), "sampler", None)
-        if not isinstance(shard, BatchSamplerShard) or not isinstance(sampler, Keys):
-            return loader
-        if not shard.drop_last and not shard.split_batches:
-            self._shares = Shares(sampler, self._train_batch_size, shard.num_processes)
-            shard.batch_sampler, shard.batch_size = self._shares, None
+        self._shares = share_out(loader, self._train_batch_size)
         return loader
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Stock's, of the averaged weights where there are any."""
+        with self.averaged.standing_in() if self.averaged is not None else nullcontext():
+            return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Stock's, but rows that only fill up the last round of several processes are no part of the loss."""
-        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
-        state, size = self.accelerator.gradient_state, self.args.eval_batch_size
-        if self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0:
-            own = max(1, min(size, state.remainder - self.args.process_index * size))
-            loss = super().prediction_step(model, {k: v[:own] for k, v in inputs.items()}, True)[0]
-        return loss, logits, labels
+        own = own_rows(self.args, self.accelerator.gradient_state)
+        if own is None:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        mine = {key: value[:own] for key, value in inputs.items()}
+        loss, logits, labels = super().prediction_step(model, mine, *args, **kwargs)
+        rows = find_batch_size(inputs)
+        return loss, filled_up(logits, rows), filled_up(labels, rows)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)  # stock length grouping reorders predictions
@@ -315,6 +322,8 @@ class PhaseTrainer(Trainer):
             self._staging = str(folder)
             try:
                 save(model, trial)
+                if self.averaged is not None and self.args.should_save:
+                    self.averaged.save(folder / f"checkpoint-{self.state.global_step}")
             finally:
                 self._staging = None
 
@@ -354,12 +363,16 @@ class PhaseTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             load_weights(target, resume_from_checkpoint)
+        if self.averaged is not None:
+            self.averaged.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(self.model, "peft_config"):
             super()._load_best_model()
         else:
             load_weights(self.model, str(self.state.best_model_checkpoint))
+        if self.averaged is not None:
+            self.averaged.load(str(self.state.best_model_checkpoint))
 
 
 def _logits_only(logits: Any, labels: Any) -> Any:

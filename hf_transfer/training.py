@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
 
 from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
@@ -16,16 +19,21 @@ from hf_transfer.again import goes_on
 from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
+from hf_transfer.final_weights import averaged_end, state_before, watchers
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
+from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.allocation import Allocation, is_adalora
+from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import decay_names, group_rates
+from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 
@@ -46,7 +54,13 @@ class Setup:
     callbacks: Sequence[TrainerCallback] = ()
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
+    regularization: Regularization = Regularization()
+    fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
+    train_collator: Any = None  # of training batches, where it is another
+    row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
+    readout: Readout | None = None  # where the scores are read off, for phases that solve
+    features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
 
     @property
     def folder(self) -> Path:
@@ -100,6 +114,7 @@ def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str
         checkpoint = None
         if setup.args.should_save:
             write_json(setup.folder / PHASES, ledger)
+            shutil.rmtree(phase_folder(setup, number) / CANDIDATES, ignore_errors=True)
     return ledger
 
 
@@ -160,7 +175,7 @@ def restore(model: Any, folder: Path) -> None:
 def phase_arguments(setup: Setup, number: int) -> Any:
     """The run's arguments cut down to one phase's share; nothing is pushed from inside a phase."""
     phase, args = setup.phases[number - 1], copy.copy(setup.args)
-    sharing = [p for p in setup.phases if p.epochs is None]
+    sharing = [p for p in setup.phases if p.epochs is None and not p.solve]
     if phase.epochs is not None:
         args.num_train_epochs, args.max_steps = phase.epochs, -1
     elif args.max_steps > 0:
@@ -199,13 +214,14 @@ def shared_out(steps: int, shares: Sequence[float]) -> list[int]:
 def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     """The Trainer of one phase, with what does not learn frozen."""
     phase = setup.phases[number - 1]
-    freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+    freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
     args = phase_arguments(setup, number)
     splits, lengths = setup.prepared.splits, setup.prepared.lengths
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:
         evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
-    callbacks: list[Any] = [*setup.callbacks]
+    averaged, watching = watchers(setup, number, phase_folder(setup, number))
+    callbacks: list[Any] = [*setup.callbacks, *watching]
     if setup.early_stopping_patience and args.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
     if is_adalora(setup.model):
@@ -217,6 +233,9 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         groups=setup.groups,
         objective=setup.objective,
         lengths=lengths.get("train"),
+        row_weights=setup.row_weights,
+        train_collator=setup.train_collator,
+        averaged=averaged,
         data_collator=setup.collator,
         train_dataset=splits["train"],
         eval_dataset=evaluation,
@@ -232,7 +251,11 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
 
 
 def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
+    if setup.phases[number - 1].solve:
+        return _solve_phase(setup, number)
+    setup.features.clear()  # what is trained changes them
     trainer = phase_trainer(setup, number)
+    start = state_before(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     if begun:
         trainer.args.eval_on_start = False
@@ -246,7 +269,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         raise Stopped(stop.number)
     seconds = max(1e-6, time.monotonic() - started - clock.seconds)
     model = setup.model = trainer.plain_model()
-    entry = phase_entry(setup, number, trainer)
+    entry = phase_entry(setup, number, trainer.args, planned_steps(trainer))
     entry |= {
         "seconds": round(seconds, 3),
         "samples": _samples(trainer, begun),
@@ -256,6 +279,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": _best(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
+    entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
         _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))
@@ -264,10 +288,37 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     return entry
 
 
-def phase_entry(setup: Setup, number: int, trainer: PhaseTrainer) -> dict[str, Any]:
-    """What the plan shows before and the ledger keeps after: groups, sizes, rates, schedule."""
-    phase, args = setup.phases[number - 1], trainer.args
-    rates = group_rates(setup.groups, phase, setup.args.learning_rate)
+def _solve_phase(setup: Setup, number: int) -> dict[str, Any]:
+    """A phase without steps: nothing is lost where it is interrupted, it takes seconds and begins again."""
+    from hf_transfer.solving import solve
+
+    phase = setup.phases[number - 1]
+    freeze(setup.model, setup.groups, phase.learns, setup.trainable)
+    facts, logits = solve(setup, phase)
+    entry = phase_entry(setup, number, setup.args)
+    entry |= {"seconds": facts["seconds"], "samples": facts["rows"], "train_loss": facts["train_loss"]}
+    entry |= {"epochs": 0, "steps": 0, "best": None, "stopped_early": False, "solved": facts}
+    log: dict[str, Any] = {"epoch": 0, "step": 0}
+    if logits is not None and setup.args.eval_strategy != "no":
+        labels = np.asarray(setup.prepared.splits["validation"]["labels"])
+        measured = setup.compute_metrics(SimpleNamespace(predictions=logits, label_ids=labels))
+        log |= {f"eval_{name}": value for name, value in measured.items()} | {"eval_loss": facts["eval_loss"]}
+    if setup.args.should_save:
+        _write_history(setup.folder / HISTORY, number, [log])
+        save_weights(setup.model, phase_weights(setup, number))
+    wait(setup.args)
+    return entry
+
+
+def phase_entry(setup: Setup, number: int, args: Any, steps: int = 0) -> dict[str, Any]:
+    """What the plan shows before and the ledger keeps after: groups, sizes, rates, schedule.
+
+    Args:
+        args: the phase's arguments.
+        steps: that it will take, for the warmup.
+    """
+    phase = setup.phases[number - 1]
+    rates = {} if phase.solve else group_rates(setup.groups, phase, setup.args.learning_rate)
     parameters = dict(setup.model.named_parameters())
     decayed = decay_names(setup.model)
     rows = []
@@ -284,13 +335,15 @@ def phase_entry(setup: Setup, number: int, trainer: PhaseTrainer) -> dict[str, A
                 "head": group.name == HEAD,
             }
         )
+    if phase.solve:
+        return {"name": phase.name, "solve": phase.solve, "groups": rows}
     return {
         "name": phase.name,
         "learning_rate": args.learning_rate,
         "optimizer": str(getattr(args.optim, "value", args.optim)),
         "schedule": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
         "weight_decay": args.weight_decay,
-        "warmup_steps": args.get_warmup_steps(planned_steps(trainer)),
+        "warmup_steps": args.get_warmup_steps(steps),
         "groups": rows,
     }
 

@@ -50,12 +50,14 @@ def main(argv=None):
     data = load(IMAGE_CLASSIFICATION, arguments.dataset_name, **arguments.data())
 
     # 2. How to train: what you give as a flag wins over what stands here.
-    head_only = arguments.strategy == "feature-extraction"
+    little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
+    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    epochs = min(20, max(3, round(8000 / len(data.splits["train"]))))  # small data: more often
     training = arguments.training(
-        learning_rate=PEFT_RATES.get(arguments.peft, 1e-3 if head_only else 5e-5),  # LoRA: 5e-4
+        learning_rate=rate,  # 5e-5; little that learns 1e-3, LoRA 5e-4
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),  # small data: more often
+        num_train_epochs=epochs,  # 3 to 20 by the size of the data
         per_device_train_batch_size=32,
         per_device_eval_batch_size=64,
         eval_strategy="epoch",
@@ -90,6 +92,7 @@ def main(argv=None):
         args=args,
         strategy=arguments.strategy,
         peft_config=peft_config,
+        regularization=arguments.regularization(),  # class weights, R-Drop, mixup, averages of weights, ...
         **arguments.transfer(),
     )
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,3 +25,100 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data sets: {folder} is not there (set HF_TRANSFER_DATA)")
     return folder.resolve()
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# One run of the recipe, which several files look at.
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT."""
+    import tiny
+
+    return tiny.tiny_bert(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A csv file of 80 rows."""
+    import pandas as pd
+    import tiny
+
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    pd.DataFrame(tiny.rows(80)).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    """The recipe for texts as a module."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sentiment", ROOT / "recipes" / "sentiment.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["sentiment"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def by_recipe(recipe: ModuleType, base: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The `Run` of the recipe on these."""
+    from finetune_runs import ARGS
+
+    folder = tmp_path_factory.mktemp("recipe") / "run"
+    flags = [word for name, value in ARGS.items() for word in (f"--{name}", str(value).lower())]
+    where = ["--model_name_or_path", str(base), "--dataset_name", str(table), "--output_dir", str(folder)]
+    return recipe.main([*flags, *where, "--cpu_threads", "1", "--skip_reload_check", "true"])
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SPLIT/CLASS/ images, 24 and 8, in all modes: reddish and bluish ones."""
+    from image_runs import noise
+
+    root = tmp_path_factory.mktemp("images")
+    for split, count in (("train", 12), ("validation", 4)):
+        for tint, name in ((2, "blue"), (0, "red")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                mode = ("RGB", "RGBA", "P")[i % 3]
+                noise(1000 * count + 100 * tint + i, mode, tint=tint).save(root / split / name / f"{i}.png")
+    return root
+
+
+# The stand-in for the Hub.
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[Any]:
+    """A `Hub` that keeps what was pushed."""
+    from hub_stand_in import stand_in
+
+    with stand_in() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(hub_server: Any) -> Any:
+    """A `Hub` without repositories, requests and faults."""
+    hub_server.reset()
+    hub_server.repos.clear()
+    hub_server.lfs.clear()
+    return hub_server
+
+
+@pytest.fixture
+def run_to_push(tmp_path: Path) -> Path:
+    """`run`: a finished run, as far as a push reads it."""
+    from pushed_runs import make_run
+
+    return make_run(tmp_path / "run")

@@ -52,7 +52,7 @@ def main(stage: str, rank: int, folder: Path) -> None:
     if mine and stage == "preparation":
         rows = str(folder / "not there.csv")
     if mine and stage == "assessment":
-        hf_transfer.assess._shared_scores = lambda *given: fail(folder)  # type: ignore[assignment]
+        hf_transfer.assess.shared_scores = lambda *given: fail(folder)  # type: ignore[assignment]
     if mine and stage == "saving":
         hf_transfer.saving.save = lambda *given: fail(folder)  # type: ignore[assignment]
     callbacks = [FailAt(stage, folder)] if mine else []

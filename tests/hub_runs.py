@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import tiny
-from hub_stand_in import WRITE, Hub
+from hub_memory import WRITE, Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = "The marmalade sang quietly beneath Orion"  # a row of the data: must never be published

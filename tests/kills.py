@@ -29,142 +29,22 @@ import socket
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
-import accelerate.optimizer
 import numpy as np
-import pandas as pd
-import safetensors.torch
-import tiny
 import torch
-import transformers
-from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification, ViTImageProcessor
+from kill_cases import CASES, Case, make_parts, start
+from kill_moments import Moment, watch
+from run_differences import differences
 
-import hf_transfer
-import hf_transfer.assess
-import hf_transfer.data.loading
-import hf_transfer.finishing
-import hf_transfer.record
-import hf_transfer.report
-import hf_transfer.report.plots
-import hf_transfer.saving
-from hf_transfer import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, command, finetune
+from hf_transfer import command
 from hf_transfer.run import read_json
 
 KINDS = {"step": 4, "batch": 3, "disk": 6, "torn": 4, "clock": 3}  # how often each is chosen
-TIMES = ("seconds", "samples", "runtime", "per_second")
-QUIET = {"report_to": "none", "disable_tqdm": True, "logging_steps": 3, "use_cpu": True}
-QUIET |= {"learning_rate": 2e-3, "dataloader_pin_memory": False, "per_device_eval_batch_size": 8}
-SAVE: dict[str, Any] = {"save_strategy": "steps", "eval_strategy": "steps", "save_total_limit": 1}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One way to train: arguments of `finetune`, and on how many gloo ranks."""
-
-    name: str
-    args: dict[str, Any]
-    ranks: int = 1
-    images: bool = False
-    lora: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
-
-
-EVERY = {**SAVE, "load_best_model_at_end": True, "max_steps": 11, "save_steps": 2, "eval_steps": 2}
-SMALL = {"per_device_train_batch_size": 8}
-CASES = [
-    # dropout, masked words, accumulation, grouping by length; logs and checkpoints out of step
-    Case(
-        "accumulation, lengths, masking",
-        EVERY
-        | {
-            "per_device_train_batch_size": 4,
-            "gradient_accumulation_steps": 3,
-            "train_sampling_strategy": "group_by_length",
-        },
-    ),
-    Case("two phases", EVERY | SMALL, options=(("strategy", "two-phase"), ("layer_decay", 0.8))),
-    Case("LoRA", EVERY | SMALL, lora=True),
-    Case("ViT, augmentation", EVERY | SMALL | {"max_steps": 7}, images=True),
-    # evaluation and checkpoint at different times, which meet at the end of an epoch
-    Case(
-        "saved by steps, measured by epoch",
-        SMALL
-        | {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "epoch", "num_train_epochs": 2}
-        | {"load_best_model_at_end": False, "save_total_limit": 2, "logging_strategy": "epoch"},
-    ),  # fmt: skip
-    Case(
-        "early stopping",
-        EVERY | SMALL | {"max_steps": 40, "learning_rate": 2e-2, "metric_for_best_model": "eval_loss"},
-        options=(("early_stopping_patience", 2),),
-    ),
-    Case(
-        "epochs",
-        SMALL
-        | {"save_strategy": "epoch", "eval_strategy": "epoch", "num_train_epochs": 3, "save_total_limit": 1},
-    ),
-    Case(
-        "two ranks, lengths",
-        EVERY | {"per_device_train_batch_size": 4, "train_sampling_strategy": "group_by_length"},
-        ranks=2,
-    ),
-    Case(
-        "two ranks, two phases, accumulation",
-        EVERY | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
-        ranks=2,
-        options=(("strategy", "two-phase"),),
-    ),
-    Case("two ranks, LoRA", EVERY | SMALL | {"per_device_train_batch_size": 4}, ranks=2, lora=True),
-]
-
-
-def masked(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A collator that hides one word in five, at random."""
-
-    def hide(rows: list[Any]) -> Any:
-        batch = collate(rows)
-        if "labels" in batch:
-            hidden = torch.rand(batch["input_ids"].shape) < 0.2
-            batch["input_ids"][hidden & (batch["input_ids"] > 4)] = 4
-        return batch
-
-    return hide
-
-
-def augmented(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A collator that mirrors images and adds noise, from all three random states."""
-
-    def change(rows: list[Any]) -> Any:
-        batch = collate(rows)
-        if "labels" in batch:
-            pixels = batch["pixel_values"]
-            pixels = torch.stack([p.flip(-1) if random.random() < 0.5 else p for p in pixels])
-            batch["pixel_values"] = pixels * float(np.random.uniform(0.8, 1.2)) + 0.1 * torch.randn_like(
-                pixels
-            )
-        return batch
-
-    return change
-
-
-# What the runs start from.
-
-
-def make_parts(folder: Path) -> None:
-    """A tiny BERT and rows, a tiny ViT and images."""
-    tiny.tiny_bert(folder)
-    (folder / "rows.json").write_text(json.dumps(tiny.rows(60)))
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = ViTConfig(image_size=16, patch_size=8, num_labels=2, hidden_dropout_prob=0.1, **small)
-    ViTForImageClassification(config).save_pretrained(folder / "vit")
-    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder / "vit")
 
 
 def warm_up() -> None:
@@ -182,137 +62,6 @@ def warm_up() -> None:
     Figure.savefig = lambda self, path, **_: Path(path).write_bytes(empty.getvalue())  # type: ignore[method-assign]
     gc.collect()
     gc.freeze()  # what is here already is not looked through in every fork
-
-
-def images() -> Any:
-    """Forty images of noise, the second class brighter."""
-    from datasets import Dataset, Features, Image, Value
-    from PIL import Image as PillowImage
-
-    generator = np.random.default_rng(0)
-    rows = {
-        "image": [
-            PillowImage.fromarray(generator.integers(60 * (i % 2), 200, (16, 16, 3), dtype=np.uint8))
-            for i in range(40)
-        ],
-        "label": [("dark", "bright")[i % 2] for i in range(40)],
-    }
-    return Dataset.from_dict(rows, features=Features({"image": Image(), "label": Value("string")}))
-
-
-def start(case: Case, parts: Path, folder: Path, resume: bool) -> Any:
-    """The run as a recipe would start it."""
-    from peft import LoraConfig
-
-    task = IMAGE_CLASSIFICATION if case.images else TEXT_CLASSIFICATION
-    more = (augmented if case.images else masked)(task.collator(None)) if case.images else None
-    if not case.images:
-        plain = task.collator
-        task = replace(task, collator=lambda processor: masked(plain(processor)))
-    else:
-        task = replace(task, collator=lambda processor: more)
-    given = {**QUIET, **case.args, "output_dir": str(folder), "resume_from_checkpoint": resume or None}
-    given = {"load_best_model_at_end": True, **given}
-    args = TrainingArguments(**given, do_train=True, do_eval=True, do_predict=True)
-    return finetune(
-        task,
-        str(parts / ("vit" if case.images else "tiny_bert")),
-        images() if case.images else json.loads((parts / "rows.json").read_text()),
-        args=args,
-        peft_config=LoraConfig(r=2, lora_dropout=0.1) if case.lora else None,
-        skip_reload_check=True,
-        cpu_threads=1,
-        **dict(case.options),
-    )
-
-
-# Moments.
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When a run kills itself: at call `number` of what `kind` names; `share` of a torn file is left."""
-
-    kind: str
-    number: float
-    share: float = 0.5
-
-    def __str__(self) -> str:
-        unit = " s" if self.kind == "clock" else ""
-        cut = f" ({self.share:.0%} left)" if self.kind == "torn" else ""
-        return f"{self.kind} {self.number:g}{unit}{cut}"
-
-
-class Watch:
-    """Counts the calls of each kind, tells where the run was, and kills at the moment."""
-
-    def __init__(self, folder: Path, moment: Moment | None, said: Path) -> None:
-        self.folder, self.moment, self.said = str(folder), moment, said
-        self.counts: Counter[str] = Counter()
-        self.busy = False
-
-    def call(self, kind: str, what: str, torn: str | None = None) -> None:
-        """One more call of a kind."""
-        self.counts[kind] += 1
-        moment = self.moment
-        if moment is not None and (kind, self.counts[kind]) == (moment.kind, moment.number):
-            self.busy = True
-            if torn is not None:
-                os.truncate(torn, int(os.path.getsize(torn) * moment.share))
-            self.said.write_text(what)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def disk(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """An audit hook: sees every file that Python opens, renames or deletes."""
-        if self.busy or event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
-            return
-        path = arguments[0]
-        if event == "open" and not (
-            isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        ):
-            return
-        if isinstance(path, (str, os.PathLike)) and str(path).startswith(self.folder):
-            self.call("disk", f"{event} {os.path.relpath(path, self.folder)}")
-
-
-def watch(folder: Path, moment: Moment | None, said: Path) -> Watch:
-    """Put the counters into this process."""
-    found = Watch(folder, moment, said)
-    sys.addaudithook(found.disk)
-
-    def before(owner: Any, name: str, kind: str, what: Callable[..., str]) -> None:
-        plain = getattr(owner, name)
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            found.call(kind, what(*args, **kwargs))
-            return plain(*args, **kwargs)
-
-        setattr(owner, name, counted)
-
-    def after(owner: Any, name: str, place: int) -> None:
-        plain = getattr(owner, name)
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            result = plain(*args, **kwargs)
-            path = args[place] if len(args) > place else kwargs["filename"]
-            if isinstance(path, (str, os.PathLike)):
-                found.call("torn", os.path.relpath(path, folder), str(path))
-            return result
-
-        setattr(owner, name, counted)
-
-    before(accelerate.optimizer.AcceleratedOptimizer, "step", "step", lambda *a, **k: "training")
-    before(Trainer, "prediction_step", "batch", lambda *a, **k: "evaluation in training")
-    before(hf_transfer.assess, "_shared_scores", "batch", lambda *a, **k: "evaluation after training")
-    after(torch, "save", 1)
-    for module in (safetensors.torch, transformers.modeling_utils, sys.modules["peft.peft_model"]):
-        for name in ("save_file", "safe_save_file"):
-            if hasattr(module, name):
-                after(module, name, 1)
-    return found
-
-
-# Runs.
 
 
 def free_port() -> int:
@@ -373,49 +122,6 @@ def in_fork(
         (scratch / "counts.json").write_text(json.dumps(counting.counts))
     sys.stdout.flush()
     return code
-
-
-# What must be the same.
-
-
-def without_times(entry: Any) -> Any:
-    """Metrics, ledger or history without what a clock measured."""
-    if isinstance(entry, dict):
-        return {k: without_times(v) for k, v in entry.items() if not any(word in k for word in TIMES)}
-    return [without_times(item) for item in entry] if isinstance(entry, list) else entry
-
-
-def differences(a: Path, b: Path) -> list[str]:
-    """What of two run folders is not the same to the bit, but for times."""
-    found = []
-    for folder in ("", "adapter"):
-        one, two = (sorted(p.name for p in (root / folder).glob("*") if p.is_file()) for root in (a, b))
-        if one != two:
-            found.append(f"files of /{folder}: {sorted(set(one) ^ set(two))}")
-    weights = [p.relative_to(a) for p in [*a.glob("*.safetensors"), *a.glob("adapter/*.safetensors")]]
-    found += [
-        str(p) for p in weights if not (b / p).is_file() or (a / p).read_bytes() != (b / p).read_bytes()
-    ]
-    for name in ("all_results.json", "phases.json", "config.json"):
-        one, two = (without_times(read_json(root / name)) for root in (a, b))
-        if one != two:
-            keys = [k for k in one if one[k] != two.get(k)] if isinstance(one, dict) else [f"{one} / {two}"]
-            found.append(f"{name}: {keys}")
-    logs = [
-        [without_times(json.loads(line)) for line in (root / "history.jsonl").read_text().splitlines()]
-        for root in (a, b)
-    ]
-    if logs[0] != logs[1]:
-        found.append(
-            f"history.jsonl: {[(x, y) for x, y in zip(*logs, strict=False) if x != y][:2] or 'length'}"
-        )
-    if not pd.read_parquet(a / "predictions.parquet").equals(pd.read_parquet(b / "predictions.parquet")):
-        found.append("predictions.parquet")
-    leftover = [str(p.relative_to(b)) for p in b.rglob("*.partial*")]
-    return found + ([f"left over: {leftover}"] if leftover else [])
-
-
-# The kills.
 
 
 def moment_of(generator: random.Random, counts: dict[str, int], seconds: float) -> Moment:

@@ -50,6 +50,16 @@ def test_imbalance_and_rare_classes():
     assert "labels with fewer than 5 rows: rare (3)" in said
 
 
+@pytest.mark.parametrize(
+    ("number", "warned"), [("{}", True), ("{},50 %", True), ("-1.{}e3", True), ("no. {}", False)]
+)
+def test_texts_that_are_nothing_but_numbers(number, warned, tmp_path):
+    rows = [(number.format(i), label) for i, (_, label) in enumerate(reviews(40))]
+    found = load(TEXT, write_csv(tmp_path / "a.csv", rows))
+    assert ("the texts in column 'text' are nothing but numbers" in warnings(found, "train")) == warned
+    assert ("--text_column" in str(found.audit["warnings"])) == warned
+
+
 def test_the_same_image_twice(tmp_path):
     from PIL import Image
 

@@ -33,6 +33,11 @@ def trained(recipe: str, folder: Path, *flags: str | Path) -> dict[str, float]:
     return json.loads((folder / "all_results.json").read_text())
 
 
+def split_files(folder: Path) -> tuple[str | Path, ...]:
+    """Flags that name a data set's two files."""
+    return ("--train_file", folder / "train.parquet", "--validation_file", folder / "validation.parquet")
+
+
 def test_the_default_run(tmp_path: Path, shared_data: Path) -> None:
     from hf_transfer import Run
 
@@ -53,12 +58,7 @@ def test_lora_on_the_default_data(tmp_path: Path) -> None:
 
 def test_sst2_whole(tmp_path: Path, shared_data: Path) -> None:
     """0.900 where it was measured; on another machine sums run in another order, and a few rows fall otherwise."""
-    files = (
-        "--train_file",
-        shared_data / "sst2/train.parquet",
-        "--validation_file",
-        shared_data / "sst2/validation.parquet",
-    )
+    files = split_files(shared_data / "sst2")
     assert trained("sentiment.py", tmp_path / "run", *files, "--bf16", "true")["eval_accuracy"] >= 0.895
 
 
@@ -67,23 +67,13 @@ def test_sst2_whole(tmp_path: Path, shared_data: Path) -> None:
     [("coarse_label", (), 0.92), ("fine_label", ("--num_train_epochs", "10"), 0.83)],
 )
 def test_trec(labels: str, flags: tuple[str, ...], least: float, tmp_path: Path, shared_data: Path) -> None:
-    files = (
-        "--train_file",
-        shared_data / "trec/train.parquet",
-        "--validation_file",
-        shared_data / "trec/validation.parquet",
-    )
+    files = split_files(shared_data / "trec")
     more = ("--label_column", labels, "--bf16", "true", *flags)
     assert trained("sentiment.py", tmp_path / "run", *files, *more)["eval_accuracy"] >= least
 
 
 def test_sts_b(tmp_path: Path, shared_data: Path) -> None:
-    files = (
-        "--train_file",
-        shared_data / "stsb/train.parquet",
-        "--validation_file",
-        shared_data / "stsb/validation.parquet",
-    )
+    files = split_files(shared_data / "stsb")
     found = trained("sentiment.py", tmp_path / "run", *files, "--num_train_epochs", "5", "--bf16", "true")
     assert found["eval_pearsonr"] >= 0.84
 

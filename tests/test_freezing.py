@@ -21,11 +21,12 @@ from hf_transfer.training import phase_trainer, train
 STRONG = {"learning_rate": 1e-2, "weight_decay": 0.1}  # so that whatever can move does
 
 
-CASES = [(n, s) for n in ("bert", "resnet", "convnext") for s in ("feature-extraction", "partial:1")]
+HEAD = [Phase("head", ("head",), learning_rate=1e-3)]  # trained, where feature extraction solves
+CASES = [(n, s) for n in ("bert", "resnet", "convnext") for s in (HEAD, "partial:1")]
 
 
 @pytest.mark.parametrize(("name", "strategy"), [*CASES, ("timm-resnet18", "partial:1")])
-def test_what_is_frozen_is_bit_identical_after_training(name: str, strategy: str, tmp_path: Path) -> None:
+def test_what_is_frozen_is_bit_identical_after_training(name: str, strategy: Any, tmp_path: Path) -> None:
     model = make(name)
     setup = make_setup(
         model, name, tmp_path, strategy, eval_strategy="steps", eval_steps=1, max_steps=3, **STRONG
@@ -158,7 +159,7 @@ def test_the_optimizer_must_hold_exactly_what_learns(tmp_path: Path) -> None:
 
 def test_the_ledger_tells_what_learned(tmp_path: Path) -> None:
     model = make("bert")
-    setup = make_setup(model, "bert", tmp_path, "feature-extraction", max_steps=1)
+    setup = make_setup(model, "bert", tmp_path, HEAD, max_steps=1)
     (entry,) = train(setup)
     assert [row["learns"] for row in entry["groups"]] == [False, False, False, False, True]
     assert [row["learning_rate"] for row in entry["groups"]] == [None, None, None, None, 1e-3]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hub_cards import card_errors
+from hub_memory import READ, WRITE, Fault, Hub
 from hub_runs import LABELS, MARKER, ROOT, fill, hft, run
-from hub_stand_in import READ, WRITE, Fault, Hub, card_errors, stand_in
+from hub_stand_in import stand_in
 
 FLAGS = [
     "--model_name_or_path",

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kills import CASES, differences
+from kill_cases import CASES
+from run_differences import differences
 
 HERE = Path(__file__).resolve().parent
 SEED = 4  # of four kills: in an epoch but the first of two ranks, in a file of a checkpoint, in evaluation, at the end

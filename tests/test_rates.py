@@ -11,7 +11,8 @@ from small_training import make_setup
 from transformers import Trainer, TrainerCallback
 
 from hf_transfer.anatomy import layer_groups
-from hf_transfer.strategies.phases import Phase, full, learning_rate_for, partial, phases
+from hf_transfer.strategies.named import full, partial
+from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
 from hf_transfer.strategies.rates import decay_names, group_rates, optimizer_groups
 from hf_transfer.training import phase_trainer
 

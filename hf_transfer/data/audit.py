@@ -41,6 +41,24 @@ def check(
     return problems, warnings
 
 
+NUMBER = r"^\s*[+-]?[.,]?\d+([.,:/-]?\d+)*([eE][+-]?\d+)?\s*%?\s*$"  # in RE2: a date of digits counts too
+
+
+def bare_numbers(rows: Dataset, columns: Mapping[str, str]) -> list[Problem]:
+    """A warning for each column of texts that holds nothing but numbers: a column of ids or counts taken for texts."""
+    import pyarrow.compute as pc
+
+    found = []
+    for role in ("text", "text_pair"):
+        if (
+            role in rows.column_names
+            and pc.all(pc.match_substring_regex(column_of(rows, role), NUMBER)).as_py()
+        ):
+            what = f"the texts in column {columns[role]!r} are nothing but numbers: is this the right column?"
+            found.append(Problem("train", what, f"name another with --{role}_column"))
+    return found
+
+
 def small(rows: Mapping[str, Any]) -> list[Problem]:
     """A warning for each split on which a figure would say little."""
     return [

@@ -17,12 +17,19 @@ class EpochSampler:
         lengths: tokens per row. Rows are shuffled, sorted within pools of 50 batches, and the batches shuffled: little
             padding, yet random batches in random order.
         batch_size: rows of one optimizer step over all processes, so that the order does not depend on their number.
+        weights: chances of the rows to be drawn, in sum 1: then `size` rows are drawn with replacement.
     """
 
     def __init__(
-        self, size: int, *, seed: int, lengths: Sequence[int] | None = None, batch_size: int = 1
+        self,
+        size: int,
+        *,
+        seed: int,
+        lengths: Sequence[int] | None = None,
+        batch_size: int = 1,
+        weights: np.ndarray | None = None,
     ) -> None:
-        self.size, self.seed, self.batch_size = size, seed, batch_size
+        self.size, self.seed, self.batch_size, self.weights = size, seed, batch_size, weights
         self.lengths = None if lengths is None else np.asarray(lengths)
         self.epoch = 0
 
@@ -35,7 +42,10 @@ class EpochSampler:
 
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.size)
+        if self.weights is None:
+            order = generator.permutation(self.size)
+        else:
+            order = generator.choice(self.size, self.size, p=self.weights)
         if self.lengths is not None:
             order = self._grouped(order, generator)
         return iter(order.tolist())

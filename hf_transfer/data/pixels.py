@@ -131,10 +131,14 @@ class PixelRows:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, key: int | slice | Sequence[int]) -> dict[str, Any]:
-        """One row, or several as a dict of columns."""
+    def __getitem__(self, key: int | slice | str | Sequence[int]) -> Any:
+        """One row, several as a dict of columns, or the column of labels without a look at the images."""
+        if key == "labels" and self._labels is not None:
+            return self._labels[self._places].numpy()
         if isinstance(key, (int, np.integer)):
             return self._row(int(self._places[key]))
+        if isinstance(key, str):
+            raise KeyError(f"{key}: there is no such column, or it would be all pixels at once")
         rows = [self._row(int(place)) for place in self._places[key]]
         return {name: [row[name] for row in rows] for name in self.column_names}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import shutil
 import sys
@@ -166,20 +167,31 @@ def _value(flag: Flag) -> str:
 def recipe_defaults(file: Path) -> dict[str, str]:
     """Name -> default as written in the recipe's `arguments.training(learning_rate=5e-5, ...)`.
 
-    They are read from its source because they are set after parsing; without a source there are none.
+    They are read from its source because they are set after parsing; without a source there are none. Of a default
+    that is computed the comment behind it is shown.
     """
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        source = file.read_text(encoding="utf-8")
+        tree, comments = ast.parse(source), _comments(source)
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     found = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "training"]
     written = {word.arg: word.value for call in found for word in call.keywords if word.arg}
-    return {name: _expression(node) for name, node in written.items()}
+    return {name: _written(node, comments) for name, node in written.items()}
 
 
-def _expression(node: ast.expr) -> str:
-    text = ast.unparse(node)
-    if isinstance(node, ast.Constant):
-        return _shown(node.value)
-    return text if len(text) <= 80 else "set by the recipe"
+def _comments(source: str) -> dict[int, str]:
+    """Line -> the comment that ends it."""
+    import tokenize
+
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT}
+
+
+def _written(node: ast.expr, comments: dict[int, str]) -> str:
+    """A default as it stands there if it is a value, else in the words of its comment."""
+    try:
+        return _shown(ast.literal_eval(node))
+    except ValueError:
+        return comments.get(node.end_lineno or 0) or "set by the recipe"

@@ -9,8 +9,8 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from ..licenses import front_matter
-from . import tables
-from .figures import Figure, baseline_words, figures, headline, measured_words
+from . import tables, training
+from .figures import Figure, baseline_words, figures, headline, measured_words, probe_words
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
@@ -77,6 +77,7 @@ def _result(record: Record, figure: Figure) -> Any:
 
     name = data_name(record)
     beside = {"ci95_low": figure.low, "ci95_high": figure.high, "baseline": figure.baseline}
+    beside |= {"probe": figure.probe} if figure.probe is not None else {}
     return EvalResult(
         task_type=str(record.run.get("task")),
         dataset_type=hub_id(record.data.get("hub_id")) or slug(name),
@@ -260,6 +261,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "headline": headline(record),
         "where": measured_words(record),
         "baseline": baseline_words(record),
+        "probe": probe_words(record),
         "rows": record.audit.get("rows") or {},
         "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},
         "warnings": [
@@ -268,6 +270,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "cut": (record.audit.get("lengths") or {}).get("cut") or {},
         "max_length": (record.audit.get("lengths") or {}).get("max_length"),
         "phases": record.phases,
+        "kept": training.kept(record),
         "learned": [
             sum(g.get("learning", g["parameters"]) for g in p.get("groups") or [] if g["learns"])
             for p in record.phases

@@ -21,7 +21,8 @@ _NO_METRIC = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric as measured, with its bootstrap 95 % interval and what the baseline reaches (None: unknown)."""
+    """A metric as measured, with its bootstrap 95 % interval, what the baseline reaches, and the probe of the
+    untouched checkpoint (None: unknown)."""
 
     key: str
     name: str
@@ -29,6 +30,7 @@ class Figure:
     low: float | None
     high: float | None
     baseline: float | None
+    probe: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -54,7 +56,7 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
     keys = [
         key
         for key in values
-        if key not in _NO_METRIC and not key.startswith("baseline_") and "_ci95_" not in key
+        if key not in _NO_METRIC and not key.startswith(("baseline_", "probe_")) and "_ci95_" not in key
     ]
     order = [record.headline, *METRICS]
     keys.sort(key=lambda key: (order.index(key) if key in order else len(order), key))
@@ -64,7 +66,8 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
         if value is not None:
             low, high = values.get(f"{key}_ci95_low"), values.get(f"{key}_ci95_high")
             name = metric_name(key, record.problem_type)
-            found.append(Figure(key, name, value, low, high, values.get(f"baseline_{key}")))
+            beside = values.get(f"baseline_{key}"), values.get(f"probe_{key}")
+            found.append(Figure(key, name, value, low, high, *beside))
     return found
 
 
@@ -89,6 +92,12 @@ def baseline_words(record: Record) -> str:
     counts = ((record.audit.get("rows") or {}).get("train") or {}).get("labels") or {}
     most = f" (“{max(counts, key=lambda label: counts[label])}”)" if counts else ""
     return f"always the most frequent class of the training rows{most}"
+
+
+def probe_words(record: Record) -> str:
+    """What the probe is, in words."""
+    kind = "ridge regression" if record.problem_type == "regression" else "logistic regression"
+    return f"{kind} on the features of the checkpoint before training: what it knew already"
 
 
 def measured_words(record: Record) -> str:

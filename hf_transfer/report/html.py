@@ -10,7 +10,7 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from . import tables, training
-from .figures import baseline_words, figures, headline, measured_words
+from .figures import baseline_words, figures, headline, measured_words, probe_words
 from .plots import DPI, write_plots
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
@@ -68,6 +68,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "headline": headline(record),
         "where": measured_words(record),
         "baseline": baseline_words(record),
+        "probe": probe_words(record),
         "validation": {figure.key: figure for figure in figures(record, "eval")},
         "kind": record.problem_type.split("_")[0],
         "classes": classes,
@@ -76,6 +77,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "warnings": tables.warnings(record),
         "splits": splits,
         "label_counts": label_counts,
+        "best_kept": (record.run.get("arguments") or {}).get("load_best_model_at_end"),
         "phases": [{**phase, "rows": training.learned(phase)} for phase in record.phases],
         "settings": settings(record.run.get("arguments") or {}),
         "facts": facts(record),
@@ -95,11 +97,9 @@ def _image(path: Path) -> dict[str, Any]:
 
 
 def title(record: Record) -> str:
-    """A name for the run: recipe or task, and the data."""
+    """A name for the run: the task and the data."""
     data = without_paths(str(record.data.get("name") or "")).strip("…")
-    work = (
-        str(record.run.get("recipe") or record.run.get("task") or "run").replace("_", " ").replace("-", " ")
-    )
+    work = str(record.run.get("task") or "run").replace("_", " ").replace("-", " ")
     return f"{work[:1].upper()}{work[1:]}" + (f" on {data}" if data else "")
 
 

@@ -29,6 +29,24 @@ def _family(group: dict[str, Any]) -> str:
     return str(group["name"]).split(".")[0]
 
 
+def kept(record: Record) -> dict[str, Any]:
+    """Whose weights the model has: `step` of the last phase's `steps`, its `epoch` (None: not logged), and `best`.
+
+    `best` is the ledger's entry of the metric they were chosen by; None where the last step's were kept.
+    """
+    phase = record.phases[-1] if record.phases else {}
+    chosen = (record.run.get("arguments") or {}).get("load_best_model_at_end")
+    best = phase.get("best") if chosen else None
+    step, number = (best or {}).get("step") or phase.get("steps"), len(record.phases)
+    epochs = [
+        line.get("epoch")
+        for line in record.history
+        if (line.get("phase") or 1) == number and line.get("step") == step
+    ]
+    epoch = next((epoch for epoch in epochs if epoch is not None), None if best else phase.get("epochs"))
+    return {"best": best, "step": step, "steps": phase.get("steps"), "epoch": epoch}
+
+
 def curve(record: Record, key: str) -> tuple[list[float], list[float]]:
     """Steps and values of a logged quantity over the whole run, phases put end to end."""
     steps, values = [], []

@@ -13,25 +13,53 @@ if TYPE_CHECKING:
 
 
 def freeze(
-    model: nn.Module, groups: Iterable[LayerGroup], learns: Iterable[str], trainable: frozenset[str]
+    model: nn.Module,
+    groups: Iterable[LayerGroup],
+    learns: Iterable[str],
+    trainable: frozenset[str],
+    only: str = "all",
 ) -> None:
     """Let the groups named in `learns` learn and nothing else.
 
     Args:
         trainable: full names of what may learn at all: everything, or what PEFT left trainable. A phase learns the
             intersection, so that a frozen base weight under LoRA never wakes up.
+        only: `biases` or `norms`: what learns below the head.
 
     Raises:
-        Problems: nothing would learn, or under PEFT the head alone (then LoRA has no effect).
+        Problems: nothing would learn, below the head nothing where `only` asks for some of it.
     """
     learning = set(learns)
+    head = {name for group in groups if group.name == HEAD for name in group.parameters}
     names = {name for group in groups if group.name in learning for name in group.parameters} & trainable
+    if only != "all":
+        chosen = norm_parameters(model) if only == "norms" else biases(model)
+        if not (names & chosen) - head:
+            mend = "choose norms" if only == "biases" else "choose bitfit"
+            what = f"{type(model).__name__} has no {only} below its head that could learn"
+            raise Problems(Problem("--strategy", what, f"{mend}, or partial:N"))
+        names &= chosen | head
     if not names:
         raise Problems(Problem("--strategy", "nothing in the model would learn", "choose other layer groups"))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
         if name not in names:
             parameter.grad = None  # a stale gradient would let an optimizer move a frozen weight
+
+
+def biases(model: nn.Module) -> set[str]:
+    """Full names of the parameters that are added: those called a bias (`bias`, `q_bias`, `lin_bias`)."""
+    return {name for name, _ in model.named_parameters() if name.endswith("bias")}
+
+
+def norm_parameters(model: nn.Module) -> set[str]:
+    """Full names of the parameters of norms, by the names that classes of norms have everywhere (`LayerNorm`, `T5LayerNorm`)."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        for name, _ in module.named_parameters(recurse=False)
+    }
 
 
 def check_peft(groups: Iterable[LayerGroup], learns: Iterable[str], is_peft: bool) -> None:

@@ -1,12 +1,17 @@
-"""A strategy is a function that returns a list of phases; each phase runs in a Trainer of its own."""
+"""A strategy is a list of phases; each phase runs in a Trainer of its own, or solves the head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from hf_transfer.anatomy import EMBEDDINGS, HEAD, LayerGroup
+from hf_transfer.anatomy import LayerGroup
 from hf_transfer.problems import Problem, Problems, nearest
+
+FULL, HEAD_ONLY, LORA, FEW = 5e-5, 1e-3, 5e-4, 1e-3
+KINDS = ("all", "biases", "norms")
+SOLVERS = ("logistic", "ridge", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,9 @@ class Phase:
         learning_rate: that of the topmost learning group; default: the run's.
         layer_decay: each group below the head learns at this factor of the one above it.
         head_learning_rate: the head's own rate.
+        only: what learns below the head: `all`, `biases` or `norms`.
+        solve: the head is not trained but solved, on features that are read once: `logistic`, `ridge`, `prototypes`.
+            Such a phase takes no part of the epochs.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than the first (LoRA+).
     """
 
@@ -31,62 +39,33 @@ class Phase:
     learning_rate: float | None = None
     layer_decay: float | None = None
     head_learning_rate: float | None = None
+    only: str = "all"
+    solve: str | None = None
     loraplus_lr_ratio: float | None = None
 
 
-def full(groups: Sequence[LayerGroup]) -> list[Phase]:
-    """Everything learns."""
-    return [Phase("full", tuple(group.name for group in groups))]
-
-
-def feature_extraction(groups: Sequence[LayerGroup]) -> list[Phase]:
-    """The head alone learns on a backbone that stands still."""
-    return [Phase("feature-extraction", (_head(groups),))]
-
-
-def partial(groups: Sequence[LayerGroup], count: str) -> list[Phase]:
-    """The head and the last `count` blocks learn."""
-    blocks = [group.name for group in groups if group.name not in (EMBEDDINGS, HEAD)]
-    if not count.isdigit() or not 0 < int(count) <= len(blocks):
-        raise Problems(
-            Problem(
-                "--strategy",
-                f"partial:{count} does not fit: this model has {len(blocks)} blocks",
-                f"give partial:1 to partial:{len(blocks)}",
-            )
-        )
-    learns = [*blocks[-int(count) :], *(group.name for group in groups if group.name == HEAD)]
-    return [Phase(f"partial:{count}", tuple(learns))]
-
-
-def two_phase(groups: Sequence[LayerGroup]) -> list[Phase]:
-    """First the head on a still backbone, then everything (Howard and Ruder 2018; fastai's `fine_tune`)."""
-    first = Phase("head", (_head(groups),), share=1.0, learning_rate=HEAD_ONLY)
-    return [first, Phase("full", tuple(group.name for group in groups), share=2.0)]
-
-
-FULL, HEAD_ONLY, LORA = 5e-5, 1e-3, 5e-4
-STRATEGIES: dict[str, Callable[..., list[Phase]]] = {
-    "full": full,
-    "feature-extraction": feature_extraction,
-    "partial": partial,
-    "two-phase": two_phase,
-}
-
-
 def learning_rate_for(strategy: str, peft: bool) -> float:
-    """The default rate by what learns: everything or the upper blocks 5e-5, LoRA 5e-4, the head alone 1e-3."""
+    """The default rate by what learns: everything or the upper blocks 5e-5, LoRA 5e-4, the head or little else 1e-3."""
     if peft:
         return LORA
-    return HEAD_ONLY if strategy.replace("_", "-") == "feature-extraction" else FULL
+    name = strategy.replace("_", "-")
+    if name in ("bitfit", "norms"):
+        return FEW  # the middle of what Ben Zaken et al. tried: 1e-4 to 1e-3 and more for small sets
+    return HEAD_ONLY if name == "feature-extraction" else FULL
 
 
-def phases(strategy: str | Sequence[Phase], groups: Sequence[LayerGroup]) -> list[Phase]:
+def phases(strategy: str | Sequence[Phase | Mapping[str, Any]], groups: Sequence[LayerGroup]) -> list[Phase]:
     """The phases of a strategy by name (`full`, `partial:2`, ...), or a list of your own checked against the model.
+
+    Args:
+        strategy: a name, or phases, each a `Phase` or a mapping of its fields (as YAML gives them); `learns` may be
+            `all`, one group, a list of groups, or a range of them such as `block.3 .. head`.
 
     Raises:
         Problems: an unknown strategy or group name, or a phase in which nothing learns.
     """
+    from hf_transfer.strategies.named import STRATEGIES
+
     if isinstance(strategy, str):
         name, _, count = strategy.replace("_", "-").partition(":")
         if name not in STRATEGIES or (count and name != "partial"):
@@ -94,33 +73,61 @@ def phases(strategy: str | Sequence[Phase], groups: Sequence[LayerGroup]) -> lis
             close = nearest(name, list(STRATEGIES)).replace("partial", f"partial:{count or 'N'}")
             what, mend = f"there is no strategy {strategy!r}{close}", f"choose one of {', '.join(known)}"
             raise Problems(Problem("--strategy", what, mend))
-        return partial(groups, count) if name == "partial" else STRATEGIES[name](groups)
+        return STRATEGIES[name](groups, count) if name == "partial" else STRATEGIES[name](groups)
+    if not strategy:
+        raise Problems(Problem("--strategy", "an empty list of phases", "give at least one Phase"))
     known_groups = [group.name for group in groups]
-    wrong = [
-        Problem(
-            f"phase {phase.name!r}",
-            f"the model has no layer group {name!r}{nearest(name, known_groups)}",
-            f"its groups are {', '.join(known_groups)}",
-        )
-        for phase in strategy
-        for name in phase.learns
-        if name not in known_groups
-    ]
-    wrong += [
-        Problem(f"phase {phase.name!r}", "nothing learns in it", "name at least one layer group")
-        for phase in strategy
-        if not phase.learns
-    ]
-    if wrong or not strategy:
-        raise Problems(*wrong or [Problem("strategy", "an empty list of phases", "give at least one Phase")])
-    return list(strategy)
+    own = [_phase(item, number, known_groups) for number, item in enumerate(strategy, 1)]
+    wrong = [problem for phase in own for problem in _problems(phase, known_groups)]
+    if wrong:
+        raise Problems(*wrong)
+    return own
 
 
-def _head(groups: Sequence[LayerGroup]) -> str:
-    if any(group.name == HEAD for group in groups):
-        return HEAD
-    raise Problems(
-        Problem(
-            "--strategy", "this model has no head of its own (it is tied or absent)", "use --strategy full"
-        )
-    )
+def _phase(item: Phase | Mapping[str, Any], number: int, known: Sequence[str]) -> Phase:
+    if isinstance(item, Phase):
+        return item
+    if not isinstance(item, Mapping):
+        what = f"phase {number} is {item!r}, where its fields were expected"
+        raise Problems(Problem("--strategy", what, "write it as {name: head, learns: head, epochs: 1}"))
+    names = [field.name for field in fields(Phase)]
+    unknown = [name for name in item if name not in names]
+    if unknown or "learns" not in item:
+        what = f"phase {number} has no field {unknown[0]!r}{nearest(str(unknown[0]), names)}" if unknown else (
+            f"phase {number} does not say what learns"
+        )  # fmt: skip
+        raise Problems(Problem("--strategy", what, f"a phase has {', '.join(names)}"))
+    given = {"name": f"phase {number}", **item}
+    return Phase(**given | {"learns": _groups(item["learns"], known)})
+
+
+def _groups(learns: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """`all`, `head`, `block.3 .. head` or a list of such, as names of groups."""
+    found: list[str] = []
+    for part in [learns] if isinstance(learns, str) else list(learns):
+        first, dots, last = (piece.strip() for piece in str(part).partition(".. "))
+        if part == "all":
+            found += known
+        elif dots and first in known and last in known:
+            found += known[known.index(first) : known.index(last) + 1]
+        else:
+            found.append(str(part))
+    return tuple(dict.fromkeys(found))
+
+
+def _problems(phase: Phase, known: Sequence[str]) -> list[Problem]:
+    where = f"phase {phase.name!r}"
+    found = [
+        Problem(where, f"the model has no layer group {name!r}{nearest(name, list(known))}",
+                f"its groups are {', '.join(known)}")
+        for name in phase.learns if name not in known
+    ]  # fmt: skip
+    if not phase.learns:
+        found.append(Problem(where, "nothing learns in it", "name at least one layer group"))
+    for value, choices, name in ((phase.only, KINDS, "only"), (phase.solve, (None, *SOLVERS), "solve")):
+        if value not in choices:
+            told = ", ".join(str(choice) for choice in choices if choice)
+            found.append(Problem(where, f"{name} is {value!r}", f"choose one of {told}"))
+    if phase.solve and phase.learns != ("head",):
+        found.append(Problem(where, "only the head can be solved", "let it learn the head alone"))
+    return found

@@ -1,0 +1,108 @@
+"""Strategies side by side on few and on many rows a label: one row of the csv for each run, and a run that is there is skipped.
+
+    python benchmarks/strategies.py --data FOLDER --out docs/strategies.csv
+
+FOLDER holds `sst2/` and `trec/` with train.parquet and validation.parquet. Of each training file `rows` rows a label are
+drawn by the seed to train on and as many (at most 50 a label) to choose on; the validation file, of which at most 500 rows are
+drawn once for all runs, is the test that is reported. Epochs are the recipe's: about 8,000 rows seen, 3 to 20 epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import tempfile
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SETS = {"sst2": ("sentence", "label"), "trec": ("text", "coarse_label")}
+STRATEGIES = (
+    *("feature-extraction", "full", "lp-ft", "partial:2", "gradual", "two-phase", "bitfit", "lora"),
+    *("norms", "prototypes", "ridge"),
+)
+FIELDS = ("set", "rows", "seed", "strategy", "accuracy", "f1_macro", "validation", "probe", "seconds")
+
+
+def drawn(data: Path, name: str, rows: int, seed: int) -> dict[str, pd.DataFrame]:
+    """`train`, `validation` and `test` with the columns text and label."""
+    text, label = SETS[name]
+    whole, test = (pd.read_parquet(data / name / f"{split}.parquet") for split in ("train", "validation"))
+    whole, test = (
+        frame.rename(columns={text: "text", label: "label"})[["text", "label"]] for frame in (whole, test)
+    )
+    whole = whole[~whole["text"].isin(set(test["text"]))].drop_duplicates("text")
+    shuffled = whole.sample(frac=1, random_state=seed)
+    place = shuffled.groupby("label").cumcount()
+    train, held = shuffled[place < rows], shuffled[(place >= rows) & (place < rows + min(50, rows))]
+    return {"train": train, "validation": held, "test": test.sample(min(500, len(test)), random_state=0)}
+
+
+def measured(frames: dict[str, pd.DataFrame], strategy: str, seed: int, folder: str) -> dict[str, float]:
+    """The results of one run."""
+    from datasets import Dataset, DatasetDict
+
+    from hf_transfer import finetune, minilm
+
+    splits = {
+        split: Dataset.from_pandas(frame.astype({"label": str}), preserve_index=False)
+        for split, frame in frames.items()
+    }
+    args = {"output_dir": folder, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+            "load_best_model_at_end": False, "eval_strategy": "no"}  # fmt: skip
+    peft = "lora" if strategy == "lora" else None
+    run = finetune(
+        "text-classification", minilm(), DatasetDict(splits), args=args, seed=seed, peft_config=peft,
+        strategy="full" if peft else strategy, skip_reload_check=True, probe=True, overwrite_output_dir=True,
+        text_column="text", label_column="label",
+    )  # fmt: skip
+    return run.metrics
+
+
+def main() -> None:
+    """Run what the csv does not hold yet, small sets and all strategies first."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--rows", nargs="+", type=int, default=[8, 64, 512])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    asked = parser.parse_args()
+    done = set()
+    if asked.out.is_file():
+        done = {
+            (r["set"], int(r["rows"]), int(r["seed"]), r["strategy"])
+            for r in csv.DictReader(asked.out.open())
+        }
+    for rows, seed, name, strategy in product(asked.rows, asked.seeds, asked.sets, asked.strategies):
+        if (name, rows, seed, strategy) in done:
+            continue
+        frames, folder = drawn(asked.data, name, rows, seed), tempfile.mkdtemp()
+        started = time.monotonic()
+        found = measured(frames, strategy, seed, folder)
+        shutil.rmtree(folder)
+        row: dict[str, Any] = {"set": name, "rows": rows, "seed": seed, "strategy": strategy}
+        row |= {key: round(found[f"test_{key}"], 4) for key in ("accuracy", "f1_macro")}
+        row |= {
+            "validation": round(found["eval_accuracy"], 4),
+            "probe": round(found["test_probe_accuracy"], 4),
+        }
+        row["seconds"] = round(time.monotonic() - started, 1)
+        new = not asked.out.is_file()
+        with asked.out.open("a", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

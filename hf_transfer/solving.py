@@ -1,0 +1,215 @@
+"""A phase whose head is solved: features are read once, the best head the checkpoint's own class can hold is put in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.divergence import check_scores
+from hf_transfer.predict import shared_scores
+from hf_transfer.ranks import from_first
+from hf_transfer.strategies.features import Readout, find_readout, read
+from hf_transfer.strategies.phases import HEAD_ONLY, Phase
+from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
+
+if TYPE_CHECKING:
+    from hf_transfer.training import Setup
+
+
+ROUNDING = 1e-6  # relative error of a forward pass in fp32
+
+
+@dataclass(frozen=True)
+class View:
+    """One way through the readout: its dense layer as it stands or replaced, and what the scores then read."""
+
+    name: str
+    weight: np.ndarray | None  # of the dense layer, (H, D); None leaves it as it is
+    bias: np.ndarray | None
+
+
+def settle_solvers(setup: Setup) -> list[str]:
+    """Find the readout for phases that solve; where there is none the head is trained instead.
+
+    Returns:
+        Sentences for the plan. `setup.readout` and `setup.phases` are changed.
+    """
+    if not any(phase.solve for phase in setup.phases):
+        return []
+    setup.readout = readout_of(setup)
+    if setup.readout is not None:
+        return []
+    for phase in setup.phases:
+        if phase.solve and phase.solve != "logistic":
+            from hf_transfer.problems import Problem, Problems
+
+            what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
+            raise Problems(Problem(f"--strategy {phase.name}", what, "use --strategy feature-extraction"))
+    setup.phases = [
+        replace(p, solve=None, learning_rate=p.learning_rate or HEAD_ONLY) if p.solve else p
+        for p in setup.phases
+    ]
+    return [
+        f"The scores of {type(setup.model).__name__} are not a linear function of features that could be found: "
+        "its head is trained step by step."
+    ]
+
+
+def readout_of(setup: Setup) -> Readout | None:
+    """The model's readout, found on three training rows."""
+    rows = setup.prepared.splits["train"]
+    picked = [rows[i] for i in range(min(3, len(rows)))]
+    inputs = {name: value for name, value in setup.collator(picked).items() if name != "labels"}
+    device = next(setup.model.parameters()).device
+    on_device = {name: value.to(device) for name, value in inputs.items() if hasattr(value, "to")}
+    return find_readout(setup.model, setup.groups, on_device)
+
+
+def feature_rows(setup: Setup, split: str, readout: Readout, limit: int | None = None) -> Rows:
+    """Features and labels of a split, shared out over the processes; kept for as long as the weights stay.
+
+    Args:
+        limit: at most so many rows, evenly spaced.
+    """
+    key = (split, limit)
+    if key not in setup.features:
+        rows = setup.prepared.splits[split]
+        if limit is not None and len(rows) > limit:
+            rows = rows.select(np.linspace(0, len(rows) - 1, limit, dtype=int))
+        labels = np.stack([np.asarray(value) for value in rows["labels"]])
+        found = shared_scores(
+            setup.model.to(setup.args.device),
+            rows.remove_columns("labels"),
+            setup.collator,
+            setup.args.per_device_eval_batch_size,
+            (setup.args.process_index, setup.args.world_size),
+            read=lambda model, inputs: read(model, readout, inputs),
+            title="reading features",
+        )
+        check_scores(found, f"{split} (features)")
+        error = ROUNDING * float(np.sqrt(np.mean(np.square(found))))
+        setup.features[key] = Rows(found.astype(np.float64), labels, error)
+    return setup.features[key]
+
+
+def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Solve the head of `setup.model` in place.
+
+    Returns:
+        Facts for the ledger (solver, strength, view, loss, rows, seconds), and the validation rows' logits.
+
+    Raises:
+        RuntimeError: the model does not give the scores that were solved for.
+    """
+    assert setup.readout is not None and phase.solve is not None
+    started = time.monotonic()
+    train = feature_rows(setup, "train", setup.readout)
+    validation = (
+        feature_rows(setup, "validation", setup.readout) if "validation" in setup.prepared.splits else None
+    )
+    solver = phase.solve
+    view, solved = from_first(setup.args, lambda: best_head(setup, solver, train, validation))
+    put(setup.model, setup.readout, view, solved.head)
+    _check(setup, train, view, solved)
+    problem, facts = setup.model.config.problem_type, solved.facts | {"view": view.name}
+    facts["train_loss"] = loss(problem, solved.head(through(setup, view, train).features), train.labels)
+    logits = None if validation is None else solved.head(through(setup, view, validation).features)
+    if validation is not None and logits is not None:
+        facts["eval_loss"] = loss(problem, logits, validation.labels)
+    facts["seconds"] = round(time.monotonic() - started, 3)
+    return facts, logits
+
+
+def best_head(setup: Setup, solver: str, train: Rows, validation: Rows | None) -> tuple[View, Solved]:
+    """The view and head with the least loss on validation (or on folds of the training rows)."""
+    assert setup.readout is not None
+    scores = setup.model.get_submodule(setup.readout.scores)
+    problem, size = setup.model.config.problem_type, scores.weight.shape[0]
+    found = [
+        (view, solve_head(solver, problem, size, through(setup, view, train),
+                          None if validation is None else through(setup, view, validation), scores.bias is not None))
+        for view in views(setup, train)
+    ]  # fmt: skip
+    return min(found, key=lambda pair: pair[1].loss)
+
+
+def views(setup: Setup, train: Rows) -> list[View]:
+    """The ways through the readout that the checkpoint's own class can express.
+
+    A dense layer may stand as it is, or become a scaled identity, small enough for its activation to let the features
+    through almost as they are (tanh), or shifted to where it does (ReLU, GELU): a pooler that was made for another
+    task otherwise hides what the backbone knows.
+    """
+    readout = setup.readout
+    assert readout is not None
+    found = [View("as it stands" if readout.dense else "features", None, None)]
+    if readout.dense is None:
+        return found
+    dense = setup.model.get_submodule(readout.dense)
+    high, wide = dense.weight.shape
+    if high >= wide and dense.bias is not None:
+        scale = 0.25 / (float(train.features.std()) or 1.0)
+        middle = train.features.mean(axis=0)
+        for shift in (0.0, 1.0):
+            bias = np.zeros(high)
+            bias[:wide] = shift - scale * middle
+            name = "dense layer as a scaled identity" + (" shifted by one" if shift else "")
+            found.append(View(name, scale * np.eye(high, wide), bias))
+    return found
+
+
+def through(setup: Setup, view: View, rows: Rows) -> Rows:
+    """What the last layer reads of these features."""
+    import torch
+    from transformers.activations import ACT2FN
+
+    readout = setup.readout
+    if readout is None or readout.dense is None:
+        return rows
+    dense = setup.model.get_submodule(readout.dense)
+    own = [
+        np.zeros(1) if part is None else part.detach().cpu().double().numpy()
+        for part in (dense.weight, dense.bias)
+    ]
+    weight = own[0] if view.weight is None else view.weight
+    bias = own[1] if view.bias is None else view.bias
+    activation = ACT2FN[readout.activation]
+
+    def mapped(features: np.ndarray) -> np.ndarray:
+        found: np.ndarray = activation(torch.from_numpy(features @ weight.T + bias)).numpy()
+        return found
+
+    features, some = mapped(rows.features), rows.features[:64]
+    noise = np.random.default_rng(0).normal(scale=rows.error, size=some.shape)
+    error = float(np.sqrt(np.mean(np.square(mapped(some + noise) - features[:64]))))
+    return Rows(features, rows.labels, error)
+
+
+def put(model: Any, readout: Readout, view: View, head: Head) -> None:
+    """Write a solved head, and the dense layer of its view, into the model."""
+    import torch
+
+    def write(name: str, weight: np.ndarray, bias: np.ndarray) -> None:
+        layer = model.get_submodule(name)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(weight))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(bias))
+
+    if readout.dense is not None and view.weight is not None and view.bias is not None:
+        write(readout.dense, view.weight, view.bias)
+    write(readout.scores, head.weight, head.bias)
+
+
+def _check(setup: Setup, train: Rows, view: View, solved: Solved) -> None:
+    """The whole model must give the scores of the solved head: on some rows, within what fp32 allows."""
+    rows = setup.prepared.splits["train"].select(range(min(8, len(train.labels))))
+    given = shared_scores(setup.model, rows.remove_columns("labels"), setup.collator, len(rows), (0, 1))
+    wanted = solved.head(through(setup, view, Rows(train.features[: len(rows)], train.labels)).features)
+    if not np.allclose(given, wanted, rtol=1e-3, atol=1e-3 * max(1.0, float(np.abs(wanted).max()))):
+        raise RuntimeError(
+            f"the model's scores differ from the solved head's by {np.abs(given - wanted).max():.2g}"
+        )

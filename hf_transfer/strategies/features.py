@@ -1,0 +1,138 @@
+"""Where a model reads its scores off, found by looking at one run; and the features that stand before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.anatomy import HEAD, LayerGroup
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The last linear layer of a head, and the linear layer before it if there is one.
+
+    Attributes:
+        scores: full name of the layer whose output the logits are.
+        dense: full name of the layer whose output, through `activation`, is the input of `scores`; None if the
+            features come straight from the backbone.
+        activation: its name among transformers' activations.
+    """
+
+    scores: str
+    dense: str | None = None
+    activation: str | None = None
+
+
+def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, Any]) -> Readout | None:
+    """The readout of `model`, or None where its scores are not a linear function of features.
+
+    The model runs on `inputs` (a batch without labels) in eval mode. The readout is the last linear layer of the head
+    with which taken out the model gives features that this layer maps to its logits; so it does not matter whether
+    the model pools before the layer or after it (decoders score every position and pick one).
+    """
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            calls, logits = _calls(model, _linears(model, groups), inputs)
+            for name in dict.fromkeys(reversed([name for name, _, _ in calls])):
+                layer: Any = model.get_submodule(name)
+                if layer.weight.shape[0] != logits.shape[-1]:
+                    continue
+                features = _without(model, name, inputs)
+                if _same(features, logits, layer):
+                    return _with_dense(model, name, features, calls)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return None  # a head that cannot do without one of its layers: it is trained like any other
+    finally:
+        model.train(was_training)
+    return None
+
+
+def read(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Tensor:
+    """Features (B, D) of a batch: the input of the first of the readout's layers."""
+    if readout.dense is None:
+        return _without(model, readout.scores, inputs)
+    with _watched(model, [readout.dense]) as calls:
+        model(**inputs)
+    return calls[-1][1]
+
+
+def _linears(model: nn.Module, groups: list[LayerGroup]) -> list[str]:
+    from torch import nn
+
+    head = {name for group in groups if group.name == HEAD for name in group.parameters}
+    return [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and f"{name}.weight" in head
+    ]
+
+
+Call = tuple[str, Any, Any]  # name of a layer, its input, its output
+
+
+@contextmanager
+def _watched(model: nn.Module, names: list[str]) -> Iterator[list[Call]]:
+    calls: list[Call] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, args, output: calls.append((name, args[0], output))
+
+    handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _calls(model: nn.Module, names: list[str], inputs: dict[str, Any]) -> tuple[list[Call], torch.Tensor]:
+    with _watched(model, names) as calls:
+        logits = model(**inputs)["logits"]
+    return calls, logits
+
+
+def _without(model: nn.Module, name: str, inputs: dict[str, Any]) -> torch.Tensor:
+    """What the model gives as logits when this layer hands on its input."""
+    handle = model.get_submodule(name).register_forward_hook(lambda module, args, output: args[0])
+    try:
+        found: torch.Tensor = model(**inputs)["logits"]
+        return found
+    finally:
+        handle.remove()
+
+
+def _same(features: Any, logits: torch.Tensor, layer: Any) -> bool:
+    import torch
+
+    fits = features.dim() == 2 and features.shape == (len(logits), layer.weight.shape[1])
+    scores = torch.nn.functional.linear(features, layer.weight, layer.bias) if fits else None
+    return scores is not None and torch.allclose(scores, logits, rtol=1e-3, atol=1e-5)
+
+
+def _with_dense(model: nn.Module, scores: str, features: torch.Tensor, calls: list[Call]) -> Readout:
+    """Whether the layer called before it is a dense layer whose activation the features are."""
+    import torch
+    from transformers.activations import ACT2FN
+
+    for name, given, output in reversed(calls):
+        if name == scores or given.dim() != 2 or output.shape != features.shape:
+            continue
+        for activation in ACT2FN:
+            try:
+                mapped = ACT2FN[activation](output)
+            except (RuntimeError, TypeError, ValueError):  # gated or with weights of its own
+                continue
+            if mapped.shape == features.shape and torch.allclose(mapped, features, rtol=1e-4, atol=1e-6):
+                return Readout(scores, name, activation)
+    return Readout(scores)

@@ -1,0 +1,289 @@
+"""Heads that are solved, not trained: logistic regression, ridge, prototypes, all as one linear layer on features."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_transfer.problems import Problem, Problems
+
+STRENGTHS = tuple(10.0**k for k in range(-3, 4))  # of logistic regression: C, the inverse of its penalty
+NEVER = -20.0  # the score of a label that no training row has
+FOLDS = 5
+ENOUGH = 100  # validation rows to choose on; with fewer, training rows are folded
+MOST = 10_000  # rows that are chosen on: more settle nothing
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features (n, D) and labels as `evaluation.classification.compute` takes them.
+
+    Attributes:
+        error: how far rounding moves a feature (root mean square): the same row in another batch differs by so much.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear layer: scores = features @ weight.T + bias. `weight` is (C, D), `bias` (C,)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Scores (n, C)."""
+        return features @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A head, how it was found, and the loss it was chosen by (the lower the better)."""
+
+    head: Head
+    loss: float
+    facts: dict[str, Any]
+
+
+def solve_head(
+    solver: str,
+    problem_type: str,
+    num_labels: int,
+    train: Rows,
+    validation: Rows | None = None,
+    has_bias: bool = True,
+) -> Solved:
+    """The head that `solver` finds; its strength is chosen by the loss on validation, or on folds of the training rows.
+
+    Features are centred (where the layer has a bias) and divided by one number for all, so that strengths mean the
+    same for every model (Kumar et al. 2022); the head is given for the features as they came.
+
+    Args:
+        solver: `logistic` (regression: ridge), `ridge`, or `prototypes` (class means, Snell et al. 2017, by cosine).
+        has_bias: whether the layer to fill has a bias.
+
+    Raises:
+        Problems: the solver does not fit the problem type.
+    """
+    if solver == "prototypes" and problem_type != "single_label_classification":
+        what = f"class means need one label a row, and this is {problem_type.replace('_', ' ')}"
+        raise Problems(Problem("--strategy prototypes", what, "use feature-extraction"))
+    middle = train.features.mean(axis=0) if has_bias else np.zeros(train.features.shape[1])
+    spread = float(np.std(train.features - middle)) or 1.0
+
+    def scaled(rows: Rows) -> Rows:
+        return Rows((rows.features - middle) / spread, rows.labels, rows.error / spread)
+
+    if problem_type == "regression" or solver == "ridge":
+        fit: Callable[[Rows, float], Head] = _ridge(problem_type, num_labels, has_bias)
+        strengths: tuple[float, ...] = STRENGTHS
+    elif solver == "logistic":
+        fit, strengths = _logistic(problem_type, num_labels, has_bias), STRENGTHS
+    else:
+        fit, strengths = _prototypes(num_labels), (1.0,)
+    train_, validation_ = scaled(train), None if validation is None else scaled(validation)
+    strength, loss, factor, chosen_on = _chosen(
+        fit, strengths, problem_type, train_, validation_, calibrate=solver != "logistic"
+    )
+    found = fit(train_, strength)
+    weight, never = found.weight * factor / spread, found.bias == NEVER
+    head = Head(weight, np.where(never, NEVER, found.bias * factor - weight @ middle))
+    facts = {
+        "solver": solver,
+        "strength": strength,
+        "chosen_on": chosen_on,
+        "rows": len(train.labels),
+        "loss": loss,
+    }
+    return Solved(head, loss, facts)
+
+
+def loss(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
+    """Mean log loss, binary log loss or squared error: what transformers' heads are trained by."""
+    from scipy.special import log_expit, log_softmax
+
+    if problem_type == "regression":
+        return float(np.mean((scores[:, 0] - labels) ** 2))
+    if problem_type == "multi_label_classification":
+        return float(-np.mean(labels * log_expit(scores) + (1 - labels) * log_expit(-scores)))
+    return float(-np.mean(log_softmax(scores, axis=1)[np.arange(len(labels)), labels]))
+
+
+def _chosen(
+    fit: Callable[[Rows, float], Head],
+    strengths: tuple[float, ...],
+    problem_type: str,
+    train: Rows,
+    validation: Rows | None,
+    calibrate: bool,
+) -> tuple[float, float, float, str]:
+    """Strength, its loss, the factor that makes its scores logits, and what it was chosen on."""
+    held, chosen_on = _held_out(problem_type, train, validation)
+    if not held:
+        return 1.0, float("inf"), 1.0, "nothing (too few rows): 1"
+    best = (1.0, float("inf"), 1.0)
+    truths = np.concatenate([rows.labels for _, rows in held])
+    for strength in strengths:
+        heads = [fit(rows, strength) for rows, _ in held]
+        scores = np.concatenate(
+            [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
+        )
+        factor = _factor(problem_type, scores, truths) if calibrate else 1.0
+        if best[1] < float("inf") and _shaky(heads, scores, train.error):
+            break
+        found = loss(problem_type, scores * factor, truths)
+        if found < best[1]:
+            best = (strength, found, factor)
+    return *best, chosen_on
+
+
+def _shaky(heads: list[Head], scores: np.ndarray, error: float) -> bool:
+    """Whether rounding of the features would move scores by more than a fraction of what a reload is checked to.
+
+    Features that hardly differ between rows can be told apart in double precision by huge weights alone.
+    """
+    steepest = max(float(np.linalg.norm(head.weight, axis=1).max()) for head in heads)
+    return error * steepest > 2e-5 * max(1.0, float(np.abs(scores).max()))
+
+
+def _held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
+    """Pairs of rows to fit on and rows to measure on."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    def some(rows: Rows) -> Rows:
+        return (
+            rows
+            if len(rows.labels) <= MOST
+            else _picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
+        )
+
+    if validation is not None and len(validation.labels) >= ENOUGH:
+        return [(some(train), some(validation))], "validation"
+    if problem_type == "single_label_classification":
+        folds = min(FOLDS, int(np.unique(train.labels, return_counts=True)[1].min()))
+        split: Any = StratifiedKFold(max(2, folds), shuffle=True, random_state=0)
+    else:
+        folds = min(FOLDS, len(train.labels))
+        split = KFold(max(2, folds), shuffle=True, random_state=0)
+    if folds < 2:
+        return [], ""
+    parts = split.split(train.features, train.labels)
+    return [(_picked(train, a), _picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
+
+
+def _picked(rows: Rows, index: np.ndarray) -> Rows:
+    return Rows(rows.features[index], rows.labels[index], rows.error)
+
+
+def _factor(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
+    """The number (a temperature's inverse; Guo et al. 2017) that makes scores the best logits.
+
+    As if one row more of every label had been seen with these scores (Platt 1999): rows that are all right would make
+    the model infinitely sure.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if problem_type == "regression":
+        return 1.0
+    several = problem_type == "multi_label_classification"
+    size = 2 if several else scores.shape[1]
+    unsure = size / (len(labels) + size)
+
+    def smoothed(t: float) -> float:
+        logits = scores * np.exp(t)
+        others = [1 - labels, labels] if several else [np.full(len(labels), c) for c in range(size)]
+        even = np.mean([loss(problem_type, logits, other) for other in others])
+        return float((1 - unsure) * loss(problem_type, logits, labels) + unsure * even)
+
+    return float(np.exp(minimize_scalar(smoothed, bounds=(-6, 8), method="bounded").x))
+
+
+def _logistic(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[Rows, float], Head]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    def solved(features: np.ndarray, labels: np.ndarray, strength: float) -> Any:
+        model = LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps come near enough
+            return model.fit(features, labels)
+
+    def single(rows: Rows, strength: float) -> Head:
+        weight, bias = _nothing(num_labels, rows)
+        present = np.unique(rows.labels)
+        if len(present) == 1:
+            bias[present] = 0.0
+            return Head(weight, bias)
+        model = solved(rows.features, rows.labels, strength)
+        own, free = model.coef_, np.broadcast_to(model.intercept_, (len(model.coef_),))
+        if len(present) == 2:  # one vector tells the second class from the first
+            own, free = np.concatenate([-own, own]) / 2, np.concatenate([-free, free]) / 2
+        weight[present], bias[present] = own, free
+        return Head(weight, bias)
+
+    def several(rows: Rows, strength: float) -> Head:
+        weight, bias = _nothing(num_labels, rows)
+        for label in range(num_labels):
+            truth = rows.labels[:, label].astype(int)
+            if truth.all():
+                bias[label] = -NEVER
+            elif truth.any():
+                model = solved(rows.features, truth, strength)
+                weight[label], bias[label] = model.coef_[0], np.ravel(model.intercept_)[0]
+        return Head(weight, bias)
+
+    return several if problem_type == "multi_label_classification" else single
+
+
+def _nothing(num_labels: int, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """A head that gives no label at all."""
+    return np.zeros((num_labels, rows.features.shape[1])), np.full(num_labels, NEVER)
+
+
+def _ridge(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[Rows, float], Head]:
+    """Least squares on values, or on -1 and 1 a label, in closed form (Hoerl and Kennard 1970)."""
+    from sklearn.linear_model import Ridge
+
+    def single(rows: Rows, strength: float) -> Head:
+        values = rows.labels.reshape(len(rows.labels), -1).astype(float)
+        present = np.arange(num_labels)
+        if problem_type == "single_label_classification":
+            present = np.unique(rows.labels)
+            values = (rows.labels[:, None] == present).astype(float)
+        if problem_type != "regression":
+            values = 2 * values - 1
+        # A penalty in units of one row's features, so that 1 means the same for 10 features and for 1,000.
+        alpha = rows.features.shape[1] / strength
+        model = Ridge(alpha=alpha, fit_intercept=has_bias).fit(rows.features, values)
+        weight, bias = _nothing(num_labels, rows)
+        weight[present] = np.atleast_2d(model.coef_)
+        bias[present] = model.intercept_
+        return Head(weight, bias)
+
+    return single
+
+
+def _prototypes(num_labels: int) -> Callable[[Rows, float], Head]:
+    """Each label's score is the product with the mean of its rows' directions, of length one.
+
+    The row's own length is left in: it changes no order of labels, so that the answer is the nearest class mean by
+    cosine, and a linear layer can give it.
+    """
+
+    def single(rows: Rows, strength: float) -> Head:
+        weight, bias = _nothing(num_labels, rows)
+        directions = rows.features / np.linalg.norm(rows.features, axis=1, keepdims=True).clip(1e-12)
+        for label in np.unique(rows.labels):
+            mean = directions[rows.labels == label].mean(axis=0)
+            weight[label] = mean / max(1e-12, float(np.linalg.norm(mean)))
+            bias[label] = 0.0
+        return Head(weight, bias)
+
+    return single

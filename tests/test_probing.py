@@ -1,0 +1,77 @@
+"""Beside every result: what the checkpoint knew before; and a warning where training made it worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from hf_transfer import finetune
+from hf_transfer.data import load
+from hf_transfer.probing import negative_transfer
+from hf_transfer.tasks import find
+
+QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
+TEXT = find("text-classification")
+
+
+def run_of(folder: Path, **options: Any) -> Any:
+    return finetune(
+        TEXT, tiny.tiny_bert(folder), tiny.rows(120), args=QUIET | {"output_dir": str(folder / "run")},
+        skip_reload_check=True, seed=3, **options,
+    )  # fmt: skip
+
+
+def test_the_probe_stands_beside_the_result_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    run, without = run_of(tmp_path / "a"), run_of(tmp_path / "b", probe=False)
+    assert 0 <= run.metrics["test_probe_accuracy"] <= 1 and "eval_probe_f1_macro" in run.metrics
+    assert not any("probe" in name for name in without.metrics)
+    same = {name for name in without.metrics if not name.startswith("train_")}
+    assert {name: run.metrics[name] for name in same} == {name: without.metrics[name] for name in same}
+    card = (Path(run.output_dir) / "README.md").read_text()
+    assert "| Probe |" in card and "what it knew already" in card
+    assert "what it knew already" in (Path(run.output_dir) / "report.html").read_text()
+
+
+def test_feature_extraction_is_its_own_probe(tmp_path: Path) -> None:
+    run = run_of(tmp_path, strategy="feature-extraction")
+    assert run.metrics["test_probe_accuracy"] == run.metrics["test_accuracy"]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(4, True), (1, False)])
+def test_negative_transfer_is_said_beyond_two_standard_errors(wrong: int, said: bool) -> None:
+    """16 rows, the probe right on all: 4 wrong differ by 0.25 with error 0.108, 1 by 0.0625 with error 0.061."""
+    rows = [{"text": f"text {i}", "label": ("a", "b")[i % 2]} for i in range(48)]
+    data = load(TEXT, pd.DataFrame(rows), test_size=1 / 3)
+    labels = np.asarray(data.splits["test"]["label"])
+    truths = np.array([data.labels.index(value) if isinstance(value, str) else value for value in labels])
+    probed = np.eye(2)[truths]
+    trained = probed.copy()
+    trained[:wrong] = trained[:wrong, ::-1]
+    results = {"test_accuracy": 1 - wrong / 16, "test_probe_accuracy": 1.0}
+    found = negative_transfer(data, "test", results, "test", trained, probed)
+    assert (found is not None) == said
+    assert not said or (found and "negative transfer" in found["what"])
+
+
+def test_a_run_that_ruins_the_checkpoint_says_so(tmp_path: Path) -> None:
+    """A model that knows the task, trained on at a rate that leaves nothing but noise of it."""
+    rows, args = (
+        tiny.rows(240),
+        QUIET | {"learning_rate": 3e-3, "num_train_epochs": 6, "output_dir": str(tmp_path / "good")},
+    )
+    good = finetune(
+        TEXT, tiny.tiny_bert(tmp_path), rows, args=args, skip_reload_check=True, probe=False, seed=3
+    )
+    args |= {"output_dir": str(tmp_path / "run"), "learning_rate": 3.0, "load_best_model_at_end": False}
+    run = finetune(
+        TEXT, good.output_dir, rows, args=args | {"num_train_epochs": 1}, skip_reload_check=True, seed=3
+    )
+    if run.metrics["test_probe_accuracy"] - run.metrics["test_accuracy"] < 0.3:
+        pytest.fail(f"the probe is no better: {run.metrics}")
+    assert "negative transfer" in (Path(run.output_dir) / "README.md").read_text()
