@@ -265,12 +265,14 @@ def _setup(
     metrics: Any,
 ) -> Setup:
     from hf_transfer.strategies.allocation import check_allocation
+    from hf_transfer.strategies.rates import check_loraplus
     from hf_transfer.training import Setup
 
     groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
     planned = _planned("full" if strategy in AUTO else strategy, groups, modifiers)
     check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
     check_allocation(model, len(planned))
+    check_loraplus(model, loraplus_lr_ratio)
     return Setup(
         model=model,
         groups=groups,
