@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.adapters import adapter_of
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
-from hf_transfer.hardware import check_world, use_threads
+from hf_transfer.hardware import check_world, half_precision_notes, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
@@ -155,6 +155,7 @@ def finetune(
         validation="validation" in data.splits,
     )
     use_threads(cpu_threads)
+    notes = [*notes, *half_precision_notes(args)]
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
