@@ -272,7 +272,7 @@ def _setup(
     planned = _planned("full" if strategy in AUTO else strategy, groups, modifiers)
     check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
     check_allocation(model, len(planned))
-    check_loraplus(model, loraplus_lr_ratio)
+    check_loraplus(model, modifiers["loraplus_lr_ratio"])
     return Setup(
         model=model,
         groups=groups,
@@ -296,7 +296,7 @@ def _planned(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> 
     found = []
     for phase in phases(strategy, groups):
         own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}
-        given = {
+        given: dict[str, Any] = {
             name: value for name, value in modifiers.items() if value is not None and own.get(name) is None
         }
         found.append(replace(phase, **given))
