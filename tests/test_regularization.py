@@ -67,6 +67,8 @@ REFUSED: list[tuple[Regularization, dict[str, Any], str]] = [
     (ON(reinit_layers=1), {"strategy": HEAD}, "they would stay random"),
     (ON(mixout=0.1), {"strategy": HEAD}, "--mixout: no pretrained matrix of the blocks learns"),
     (ON(ema=0.9), {"strategy": "ridge"}, "--ema: has no effect under --strategy ridge: its head is solved"),
+    (ON(), {"strategy": "ridge", "args": {"label_smoothing_factor": 0.1}}, "smoothing_factor: has no effect under"),
+    (ON(l2_sp=0.1), {"strategy": "contrastive"}, "--l2_sp: acts on the loss of single rows, and phase pairs"),
     (ON(r_drop=1, dropout=0.0), {}, "--r_drop: phase full has no dropout above 0"),
     (ON(class_weights={"positive": 2}), {"objective": lambda model, batch: None}, "so does the objective"),
 ]  # fmt: skip
