@@ -17,8 +17,9 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.allocation import check_allocation
 from hf_transfer.strategies.lora import adapt
+from hf_transfer.strategies.named import full
 from hf_transfer.strategies.peft_methods import METHODS, PEFT_RATES, peft_method, rate_of
-from hf_transfer.strategies.phases import Phase, full
+from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.prompts import leave_room
 from hf_transfer.strategies.rates import check_loraplus, decay_names, optimizer_groups
 from hf_transfer.training import train
