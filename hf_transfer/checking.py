@@ -14,6 +14,7 @@ from hf_transfer.checking_freezing import (
     stale_gradients,
 )
 from hf_transfer.checking_loss import multiplied_loss
+from hf_transfer.checking_modes import as_in_training, unchanged
 from hf_transfer.checking_optimizer import (
     decayed_vectors,
     foreign_parameters,
@@ -22,7 +23,7 @@ from hf_transfer.checking_optimizer import (
     in_no_optimizer,
 )
 from hf_transfer.checking_rates import one_rate, scales_without_effect, schedulers_astray
-from hf_transfer.checking_subject import Subject, as_in_training, subject_of, unchanged
+from hf_transfer.checking_subject import Subject, subject_of
 from hf_transfer.problems import Problem
 
 if TYPE_CHECKING:
