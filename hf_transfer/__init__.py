@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hf_transfer.anatomy import layer_groups as layer_groups
     from hf_transfer.arguments import Arguments as Arguments
     from hf_transfer.arguments import parse as parse
+    from hf_transfer.checking import check_training as check_training
     from hf_transfer.checkpoints import checkpoint as checkpoint
     from hf_transfer.data import Data as Data
     from hf_transfer.data import examples as examples
@@ -50,6 +51,7 @@ _HOME = {
     "Regularization": "strategies.regularization",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
+    "check_training": "checking",
     "checkpoint": "checkpoints",
     "command": "exits",
     "default_arguments": "training_arguments",

@@ -12,7 +12,7 @@ from pathlib import Path
 from hf_transfer.clash import warn_of_clash
 from hf_transfer.exits import command
 from hf_transfer.flags.parser import Parser, positive
-from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.problems import Mistakes, Problem, Problems, nearest
 
 # What needs torch, datasets or matplotlib is imported inside the commands, so that --help answers at once.
 
@@ -24,6 +24,7 @@ What is done around recipes:
   hft report RUN_DIR              write report.html, plots and the model card again
   hft merge RUN_DIR OUT           an adapter and its base model as one plain model
   hft push RUN_DIR                to the Hub, or finish a push that failed
+  hft check SCRIPT.py             classic mistakes in your own model, optimizer or Trainer
   hft recipes list|show|copy      the training scripts: copy one, change it, it is yours
   hft --version
 
@@ -189,6 +190,32 @@ def push(words: Sequence[str]) -> None:
     print(address)
 
 
+def check(words: Sequence[str]) -> None:
+    """`hft check`."""
+    parser = Parser(
+        "check",
+        "Look for classic mistakes in your own training script: what never learns, what is frozen and moves, rates\n"
+        "that are not what they seem. The script is imported and ends where a Trainer would train. Exit code 1 when\n"
+        "something was found. docs/check.md has the list.\n\n"
+        "hft check train.py            every Trainer, model and optimizer among its globals\n"
+        "hft check train.py:trainer    this one\n"
+        "hft check train.py:build      what this function returns, or the Trainer that it would train",
+    )
+    parser.add_argument("script", metavar="SCRIPT.py[:NAME]", help="the script; a global or function of it")
+    script = parser.read(words).script
+
+    from hf_transfer.checking_scripts import check_script
+
+    _quiet()
+    found = check_script(script)
+    for name, problems in found:
+        print(f"{name}: {len(problems) or 'nothing'} found")
+        for problem in problems:
+            print(f"- {problem}".replace("\n", "\n  "))
+    if count := sum(len(problems) for _, problems in found):
+        raise Mistakes(f"{count} mistake{'s' * (count > 1)} found in {script}")
+
+
 def recipes(words: Sequence[str]) -> None:
     """`hft recipes`."""
     parser = Parser(
@@ -238,6 +265,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "report": report,
     "merge": merge,
     "push": push,
+    "check": check,
     "recipes": recipes,
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_transfer.checkpoints import unreadable
-from hf_transfer.problems import Diverged, NotPushed, Problem, Problems
+from hf_transfer.problems import Diverged, Mistakes, NotPushed, Problem, Problems
 
 
 def command(main: Callable[[], Any]) -> int:
@@ -32,7 +32,7 @@ def command(main: Callable[[], Any]) -> int:
         return _refuse(error)
     except KeyboardInterrupt as error:
         return _stop("Interrupted.", error, getattr(error, "code", 130))
-    except (Diverged, NotPushed) as error:
+    except (Diverged, Mistakes, NotPushed) as error:
         return _stop(str(error), error, 1)
     except Exception as error:
         if (refused := _from_training_arguments(error) or unreadable(error)) is not None:
@@ -138,7 +138,7 @@ def _refuse(error: Problems) -> int:
 
 def _stop(said: str, error: BaseException, code: int) -> int:
     safe = getattr(error, "safe", "")
-    if (code == 1 and not isinstance(error, Diverged | NotPushed)) or first_to_say():
+    if (code == 1 and not isinstance(error, Diverged | Mistakes | NotPushed)) or first_to_say():
         print("\n".join([said, *([str(safe)] if safe else [])]), file=sys.stderr, flush=True)
     return code
 

@@ -36,6 +36,10 @@ class NotPushed(RuntimeError):
     """The model is whole and on disk, but not on the Hub; the message says why and how to finish it (exit code 1)."""
 
 
+class Mistakes(RuntimeError):
+    """`hft check` has found some, and listed them: exit code 1, no traceback."""
+
+
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     """`' (did you mean X?)'` for the closest of `names`, or nothing."""
     import difflib
