@@ -30,7 +30,15 @@ FOR_DATA = (
     *("test_size", "max_train_samples", "max_eval_samples", "problem_type"),
 )
 FOR_FINETUNE = (
-    *("layer_decay", "head_learning_rate", "early_stopping_patience", "probe", "max_length", "cpu_threads"),
+    *(
+        "groups",
+        "layer_decay",
+        "head_learning_rate",
+        "early_stopping_patience",
+        "probe",
+        "max_length",
+        "cpu_threads",
+    ),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
     "loraplus_lr_ratio",
 )
@@ -78,8 +86,13 @@ class Arguments:
         metadata={"group": "Data", "help": "Further metrics: name, path or Hub id of an evaluate metric."},
     )
 
-    strategy: str = flag(
-        "Transfer", "full", "What learns, and when: full, feature-extraction, partial:N, ..."
+    strategy: str | list[dict] = flag(
+        "Transfer",
+        "full",
+        "What learns, and when: full, feature-extraction, partial:N, lp-ft, gradual, auto, ...; or phases (docs/strategies.md).",
+    )
+    groups: dict | None = flag(
+        "Transfer", None, 'Layer groups by hand, {"block.1": "regex of names"}, if they are not found.'
     )
     layer_decay: float | None = flag(
         "Transfer", None, "Each layer below learns this much slower, as 0.9.", 0, 1
@@ -257,7 +270,8 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
         raise Problems(*problems)
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
     arguments.given, arguments.typed = given, argv is None
-    arguments.strategy = arguments.strategy.replace("_", "-")
+    if isinstance(arguments.strategy, str):
+        arguments.strategy = arguments.strategy.replace("_", "-")
     off = rules_out_best(asked)
     if off and arguments.early_stopping_patience is not None:
         arguments.early_stopping_patience = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.adapters import adapter_of
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
-from hf_transfer.hardware import check_world, use_threads
+from hf_transfer.hardware import check_world, half_precision_notes, use_threads
 from hf_transfer.hub_access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # What needs torch is imported inside the functions: `from hf_transfer import finetune` stays quick, and so does --help.
 
 
+AUTO = ("auto",)
+
+
 def finetune(
     task: Task | str,
     model: Any,
@@ -48,7 +51,8 @@ def finetune(
     *,
     processor: Any = None,
     args: Any = None,
-    strategy: str | Sequence[Phase] = "full",
+    strategy: str | Sequence[Phase | Mapping[str, Any]] = "full",
+    groups: Mapping[str, str] | None = None,
     peft_config: Any = None,
     callbacks: Sequence[Any] = (),
     metrics: Sequence[Any] | None = None,
@@ -81,7 +85,10 @@ def finetune(
             Dataset or DatasetDict, a DataFrame, a list of dicts, `(texts, labels)`.
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
-        strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `two-phase`, or a list of `Phase`.
+        strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `bitfit`, `norms`, `two-phase`,
+            `lp-ft`, `gradual`, `prototypes`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
+        groups: the layer groups named by hand, `{group: regex of parameter names}` in forward order, for a model whose
+            order cannot be found.
         peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
             (`strategies.peft_methods.METHODS`); targets and head modules are found if left open.
         callbacks: further TrainerCallbacks, used in every phase.
@@ -148,6 +155,7 @@ def finetune(
         validation="validation" in data.splits,
     )
     use_threads(cpu_threads)
+    notes = [*notes, *half_precision_notes(args)]
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
@@ -175,24 +183,26 @@ def finetune(
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
+    if redrawn and probe:
+        probe = False
+        notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
-    setup = _setup(
-        task,
-        model,
-        data,
-        prepared,
-        processor,
-        args,
-        strategy,
-        layer_decay,
-        head_learning_rate,
-        loraplus_lr_ratio,
-        metrics,
-    )
+    modifiers = {
+        "layer_decay": layer_decay,
+        "head_learning_rate": head_learning_rate,
+        "loraplus_lr_ratio": loraplus_lr_ratio,
+    }
+    setup = _setup(task, model, data, prepared, processor, args, strategy, modifiers, groups, metrics)
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
+    if strategy in AUTO:
+        from hf_transfer.choosing import chosen_strategy
+
+        strategy, why = chosen_strategy(setup, data) if args.do_train else ("full", "")
+        setup.phases = _planned(strategy, setup.groups, modifiers)
+        notes += [why] if why else []
     notes += settle_solvers(setup)
     notes += regularize(setup, data, regularization, [*new, *redrawn])
     begun = settings(setup, data.source["fingerprint"], base)
@@ -251,33 +261,19 @@ def _setup(
     processor: Any,
     args: Any,
     strategy: Any,
-    layer_decay: float | None,
-    head_learning_rate: float | None,
-    loraplus_lr_ratio: float | None,
+    modifiers: dict[str, float | None],
+    patterns: Mapping[str, str] | None,
     metrics: Any,
 ) -> Setup:
-    from dataclasses import replace
-
     from hf_transfer.strategies.allocation import check_allocation
+    from hf_transfer.strategies.rates import check_loraplus
     from hf_transfer.training import Setup
 
-    groups = _groups(model, strategy, layer_decay)
-    named = isinstance(strategy, str)  # then what was given wins; in phases of one's own what they say
-
-    def first(own: float | None, given: float | None) -> float | None:
-        return given if own is None or (named and given is not None) else own
-
-    planned = [
-        replace(
-            phase,
-            layer_decay=first(phase.layer_decay, layer_decay),
-            head_learning_rate=first(phase.head_learning_rate, head_learning_rate),
-            loraplus_lr_ratio=first(phase.loraplus_lr_ratio, loraplus_lr_ratio),
-        )
-        for phase in phases(strategy, groups)
-    ]
+    groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
+    planned = _planned("full" if strategy in AUTO else strategy, groups, modifiers)
     check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
     check_allocation(model, len(planned))
+    check_loraplus(model, modifiers["loraplus_lr_ratio"])
     return Setup(
         model=model,
         groups=groups,
@@ -289,6 +285,23 @@ def _setup(
         processor=processor,
         compute_metrics=partial(_measured, data, tuple(metrics or ())),
     )
+
+
+def _planned(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> list[Phase]:
+    """The phases of a strategy with what was given for all of them.
+
+    What was given wins over what a named strategy brings along; phases of one's own keep what they say.
+    """
+    from dataclasses import replace
+
+    found = []
+    for phase in phases(strategy, groups):
+        own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}
+        given: dict[str, Any] = {
+            name: value for name, value in modifiers.items() if value is not None and own.get(name) is None
+        }
+        found.append(replace(phase, **given))
+    return found
 
 
 def _measured(data: Data, extra: tuple[Any, ...], found: Any) -> dict[str, float]:
@@ -309,10 +322,12 @@ def _measured(data: Data, extra: tuple[Any, ...], found: Any) -> dict[str, float
     return compute(problem, logits, labels, num_labels=size, thresholds=thresholds, extra=extra)
 
 
-def _groups(model: Any, strategy: Any, layer_decay: float | None) -> Any:
+def _groups(model: Any, strategy: Any, layer_decay: float | None, patterns: Mapping[str, str] | None) -> Any:
     """The model's layer groups; a model whose layers have no order that could be found can still learn as a whole."""
     from hf_transfer.anatomy import LayerGroup, layer_groups
 
+    if patterns is not None:
+        return layer_groups(model, patterns)
     try:
         return layer_groups(model)
     except Problems:

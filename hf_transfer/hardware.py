@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,39 @@ def use_threads(asked: int | None = None) -> int:
     if asked or not by_user:
         torch.set_num_threads(asked or max(1, cores() // local))
     return torch.get_num_threads()
+
+
+def half_precision_notes(args: Any) -> list[str]:
+    """A sentence where bf16 would slow training down: processors without instructions for it emulate them.
+
+    Measured, on a product of two small matrices: there are many processors, and no list of those that can.
+    """
+    if args.device.type != "cpu" or not args.bf16:
+        return []
+    factor = bf16_seconds_per_fp32()
+    if factor < 1.5:
+        return []
+    return [
+        f"bf16 is about {factor:.0f} times slower than fp32 on this processor, which has no instructions for it: "
+        "leave --bf16 out."
+    ]
+
+
+def bf16_seconds_per_fp32() -> float:
+    """How many times as long as in fp32 a product of matrices takes in bf16 on this CPU."""
+    import torch
+
+    best = []
+    for kind in (torch.bfloat16, torch.float32):
+        a, b = (torch.ones(128, 256, dtype=kind), torch.ones(256, 256, dtype=kind))
+        a @ b
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            a @ b
+            seconds.append(time.perf_counter() - started)
+        best.append(min(seconds))
+    return best[0] / max(best[1], 1e-9)
 
 
 def on_cpu() -> dict[str, bool]:

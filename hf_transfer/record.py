@@ -223,8 +223,9 @@ def changed_arguments(args: Any) -> dict[str, Any]:
 def _peft(peft_config: Any) -> dict[str, Any] | None:
     if peft_config is None:
         return None
+    ranks = ("target_r", "init_r") if hasattr(peft_config, "target_r") else ("r",)  # AdaLoRA does not read r
     names = (
-        "r",
+        *ranks,
         "lora_alpha",
         "lora_dropout",
         "use_rslora",

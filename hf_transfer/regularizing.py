@@ -13,6 +13,7 @@ from hf_transfer.final_weights import choose_on_validation, learned, no_way_back
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.regularization import (
     NEW_DEFAULT,
+    OF_LOSS,
     SINGLE,
     Regularization,
     sentences,
@@ -98,10 +99,17 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
     from hf_transfer.strategies.freezing import freeze, still_modules
 
     trained = [phase for phase in setup.phases if not phase.solve]
-    if chosen.on() and not trained:
+    asked = list(chosen.on())
+    if setup.args.label_smoothing_factor and all(phase.pairs for phase in trained):
+        asked.append("label_smoothing_factor")
+    if not trained:
         what = f"has no effect under --strategy {setup.phases[-1].name}: its head is solved, not trained"
         mend = "leave it out, or choose a strategy that trains"
-        return [Problem(f"--{name}", what, mend) for name in chosen.on()]
+        return [Problem(f"--{name}", what, mend) for name in asked]
+    paired = next((phase.name for phase in trained if phase.pairs), None)
+    if paired and (wrong := [name for name in asked if name in OF_LOSS]):
+        what = f"acts on the loss of single rows, and phase {paired} learns from pairs of them"
+        return [Problem(f"--{name}", what, "leave it out") for name in wrong]
     found, learns = [], learned(setup, trained)
     mend = "leave it out, or choose a strategy in which pretrained layers learn"
     for name in ("l2_sp", "mixout"):

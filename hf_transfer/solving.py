@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_transfer.divergence import check_scores
 from hf_transfer.predict import shared_scores
+from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, read
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
@@ -37,15 +38,18 @@ def settle_solvers(setup: Setup) -> list[str]:
     Returns:
         Sentences for the plan. `setup.readout` and `setup.phases` are changed.
     """
-    if not any(phase.solve for phase in setup.phases):
+    if not any(phase.solve or phase.pairs for phase in setup.phases):
         return []
+    problem_type = setup.model.config.problem_type
     setup.readout = readout_of(setup)
+    for phase in setup.phases:
+        if (phase.pairs or phase.solve == "prototypes") and problem_type != "single_label_classification":
+            what = f"it needs one label a row, and this is {problem_type.replace('_', ' ')}"
+            raise Problems(Problem(f"--strategy {phase.name}", what, "use feature-extraction or lp-ft"))
     if setup.readout is not None:
         return []
     for phase in setup.phases:
-        if phase.solve and phase.solve != "logistic":
-            from hf_transfer.problems import Problem, Problems
-
+        if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
             raise Problems(Problem(f"--strategy {phase.name}", what, "use --strategy feature-extraction"))
     setup.phases = [

@@ -12,7 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import (
+    EarlyStoppingCallback,
+    IntervalStrategy,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+)
 
 from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
@@ -28,6 +34,7 @@ from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, wri
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.allocation import Allocation, is_adalora
+from hf_transfer.strategies.contrastive import pairs
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
@@ -189,6 +196,8 @@ def phase_arguments(setup: Setup, number: int) -> Any:
         args.learning_rate = (
             phase.learning_rate
         )  # that of the topmost learning group; the others' follow from it
+    if phase.pairs:  # the head has learnt nothing yet that could be measured
+        args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
     args.restore_callback_states_from_checkpoint = True  # early stopping counts on
     args.logging_nan_inf_filter = False  # it hides what is no number, and waits for the device at every step
     args.push_to_hub = False
@@ -216,6 +225,10 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
     phase = setup.phases[number - 1]
     freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
     args = phase_arguments(setup, number)
+    if setup.objective is not stock_objective:
+        args.label_smoothing_factor = (
+            0.0  # it does that itself; stock would say that it cannot, with several labels
+        )
     splits, lengths = setup.prepared.splits, setup.prepared.lengths
     evaluation = splits.get("validation")
     if evaluation is not None and "validation" in lengths:
@@ -231,7 +244,7 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         args=args,
         phase=phase,
         groups=setup.groups,
-        objective=setup.objective,
+        objective=pairs(setup.readout) if phase.pairs and setup.readout else setup.objective,
         lengths=lengths.get("train"),
         row_weights=setup.row_weights,
         train_collator=setup.train_collator,

@@ -17,7 +17,7 @@ from hf_transfer.anatomy import head_leaves
 from hf_transfer.problems import Problems
 from hf_transfer.saving import save
 from hf_transfer.strategies.lora import adapt
-from hf_transfer.strategies.peft_methods import METHODS, PROMPTS, peft_method
+from hf_transfer.strategies.peft_methods import METHODS, PROMPTS, merges, peft_method
 from hf_transfer.training import train
 
 # architecture: methods that cannot be used on it, with what is said
@@ -119,5 +119,10 @@ def test_a_method_that_is_not_there_and_a_config_of_pefts_own() -> None:
     with pytest.raises(Problems, match="no method 'lorra' .*did you mean lora"):
         peft_method("lorra")
     assert peft_method("none") is None and peft_method("ln_tuning") == peft_method("ln-tuning")
+    assert not merges("P_TUNING") and not merges("PREFIX_TUNING") and merges("LOHA")
+    with pytest.raises(Problems, match="neither trains nor saves the head"):
+        adapt(
+            small("bert"), peft.TrainableTokensConfig(token_indices=[1], target_modules=["word_embeddings"])
+        )
     model = adapt(small("vit"), peft.LoHaConfig(r=2))  # not offered by name
     assert can_merge(model) and any("hada" in n for n, p in model.named_parameters() if p.requires_grad)

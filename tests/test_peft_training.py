@@ -17,10 +17,11 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.allocation import check_allocation
 from hf_transfer.strategies.lora import adapt
+from hf_transfer.strategies.named import full
 from hf_transfer.strategies.peft_methods import METHODS, PEFT_RATES, peft_method, rate_of
-from hf_transfer.strategies.phases import Phase, full
+from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.prompts import leave_room
-from hf_transfer.strategies.rates import decay_names, optimizer_groups
+from hf_transfer.strategies.rates import check_loraplus, decay_names, optimizer_groups
 from hf_transfer.training import train
 
 
@@ -40,6 +41,10 @@ def test_the_second_matrices_learn_faster_and_the_log_tells_the_others_rate() ->
     assert rates.keys() == learning and made[-1]["lr"] == 1e-3
     plain = optimizer_groups(model, groups, Phase("full", phase.learns), 1e-3, 0.1)
     assert {group["lr"] for group in plain} == {1e-3}
+    check_loraplus(model, 16)
+    check_loraplus(make("bert"), None)
+    with pytest.raises(Problems, match="--loraplus_lr_ratio: has no effect without LoRA"):
+        check_loraplus(make("bert"), 16)
 
 
 @pytest.mark.parametrize(

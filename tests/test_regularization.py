@@ -67,6 +67,8 @@ REFUSED: list[tuple[Regularization, dict[str, Any], str]] = [
     (ON(reinit_layers=1), {"strategy": HEAD}, "they would stay random"),
     (ON(mixout=0.1), {"strategy": HEAD}, "--mixout: no pretrained matrix of the blocks learns"),
     (ON(ema=0.9), {"strategy": "ridge"}, "--ema: has no effect under --strategy ridge: its head is solved"),
+    (ON(), {"strategy": "ridge", "args": {"label_smoothing_factor": 0.1}}, "smoothing_factor: has no effect under"),
+    (ON(l2_sp=0.1), {"strategy": "contrastive"}, "--l2_sp: acts on the loss of single rows, and phase pairs"),
     (ON(r_drop=1, dropout=0.0), {}, "--r_drop: phase full has no dropout above 0"),
     (ON(class_weights={"positive": 2}), {"objective": lambda model, batch: None}, "so does the objective"),
 ]  # fmt: skip
@@ -133,6 +135,7 @@ ALL = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error:Label smoothing is not compatible")
 @pytest.mark.parametrize("kind", ALL)
 def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path, tmp_path: Path) -> None:
     args = {"label_smoothing_factor": 0.1} if kind != "regression" else {}
@@ -144,6 +147,8 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
     assert "L2-SP, alpha 0.01 on" in notes and "in place of weight decay (0.01)" in notes
     (entry,) = json.loads((Path(found.output_dir) / "phases.json").read_text())
     assert entry["weight_decay"] == 0
+    probed = any("_probe_" in name for name in found.metrics)
+    assert probed == (ALL[kind].reinit_layers is None)  # it is one of the untouched checkpoint
     assert ("ema" in entry) == (ALL[kind].ema is not None) and "wise_ft" in entry
     if kind == "single":
         assert noise(found.model) and set(noise(found.model).values()) == {0.2}
@@ -151,6 +156,15 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
         assert noise(again) == noise(found.model)
     if kind != "single":
         assert "chosen on validation (--wise_ft auto)" in (Path(found.output_dir) / "README.md").read_text()
+
+
+def test_adapters_are_averaged_too(base: Path, tmp_path: Path) -> None:
+    """The merged model and the adapter are what was measured; both are loaded in a fresh process."""
+    from peft import LoraConfig
+
+    chosen = Regularization(ema=0.9, soup=2, wise_ft=0.5, r_drop=1.0)
+    found = run(base, tmp_path, chosen, peft_config=LoraConfig(r=2), skip_reload_check=False)
+    assert found.record["reload_check"]["adapter_difference"] < 1e-4
 
 
 @pytest.fixture(scope="module")

@@ -89,11 +89,11 @@ def test_whole_runs_of_every_problem_type(kind: str, strategy: str, tmp_path: Pa
         "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(120, kind), strategy=strategy,
         args=QUIET | {"output_dir": str(tmp_path / "run")}, skip_reload_check=kind != "single", seed=3,
     )  # fmt: skip
-    name = {"single": "accuracy", "multi": "f1_micro", "regression": "pearsonr"}[kind]
-    assert run.metrics[f"test_{name}"] > run.metrics[f"test_baseline_{name}"]
     assert run.metrics["train_loss"] > 0 and run.metrics["train_samples_per_second"] > 0
     first = json.loads((tmp_path / "run" / "phases.json").read_text())[0]
     assert first["solved"]["rows"] == 96 and first["steps"] == 0
+    constant = {"single": 0.69, "multi": 0.67, "regression": 1.0}[kind]  # loss of the best constant answer
+    assert 0 < first["solved"]["train_loss"] < constant
 
 
 def test_a_finished_solved_phase_is_not_solved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ PLAIN = ("bool", "int", "float", "str", "list", "dict")
 
 @dataclass(frozen=True)
 class Kind:
-    """The types a value may have (`bool int float str list dict none`; empty: only Python can give it)."""
+    """The types a value may have (`bool int float str list dict mappings none`; empty: only Python can give it)."""
 
     types: frozenset[str]
     choices: tuple[str, ...] = ()
@@ -34,6 +34,7 @@ class Kind:
         said = [f"one of {', '.join(self.choices)}"] if self.choices else []
         said += [words for name, words in names.items() if name in self.types]
         said += ["text"] if "str" in self.types and not self.choices else []
+        said += ["a list of mappings"] if "mappings" in self.types else []
         said += ["several words"] if "list" in self.types else []
         return " or ".join(said + (["none"] if "none" in self.types else []))
 
@@ -72,6 +73,9 @@ def _collect(
     elif isinstance(node, ast.Subscript):
         parts = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
         name = node.value.attr if isinstance(node.value, ast.Attribute) else ast.unparse(node.value)
+        if name == "list" and [ast.unparse(part) for part in parts] == ["dict"]:
+            found.add("mappings")
+            return
         if name.lower() in ("list", "tuple", "sequence", "dict"):
             found.add("dict" if name.lower() == "dict" else "list")
             if name.lower() != "dict":  # of an item only the choices matter: items are words
@@ -142,7 +146,7 @@ def _from_text(flag: Flag, text: str) -> Any:
         number = _number(flag, text)
         if number is not None:
             return number
-    if {"dict", "list"} & may and text[:1] in ("{", "["):
+    if {"dict", "list", "mappings"} & may and text[:1] in ("{", "["):
         return _from_json(flag, text)
     if "str" in may and text:
         return _chosen(flag, text)
@@ -197,6 +201,8 @@ def _from_object(flag: Flag, value: Any) -> Any:
         if "float" in may and not math.isnan(value):
             return value
     elif isinstance(value, list):
+        if "mappings" in may and value and all(isinstance(item, dict) for item in value):
+            return value
         if "list" in may and all(isinstance(item, str | int | float) for item in value):
             return [_chosen(flag, str(item)) for item in value]
     elif isinstance(value, dict) and "dict" in may:

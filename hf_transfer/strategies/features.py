@@ -59,12 +59,19 @@ def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, A
 
 
 def read(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Tensor:
-    """Features (B, D) of a batch: the input of the first of the readout's layers."""
+    """Features (B, D) of a batch: the input of the first of the readout's layers. Gradients go through."""
     if readout.dense is None:
         return _without(model, readout.scores, inputs)
     with _watched(model, [readout.dense]) as calls:
         model(**inputs)
     return calls[-1][1]
+
+
+def _layer(model: nn.Module, name: str) -> Any:
+    """A layer by its full name, also of a model that several processes share (DDP wraps it as `module`)."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    return (model.module if isinstance(model, DistributedDataParallel) else model).get_submodule(name)
 
 
 def _linears(model: nn.Module, groups: list[LayerGroup]) -> list[str]:
@@ -88,7 +95,7 @@ def _watched(model: nn.Module, names: list[str]) -> Iterator[list[Call]]:
     def note(name: str) -> Callable[..., None]:
         return lambda module, args, output: calls.append((name, args[0], output))
 
-    handles = [model.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    handles = [_layer(model, name).register_forward_hook(note(name)) for name in names]
     try:
         yield calls
     finally:
@@ -104,7 +111,7 @@ def _calls(model: nn.Module, names: list[str], inputs: dict[str, Any]) -> tuple[
 
 def _without(model: nn.Module, name: str, inputs: dict[str, Any]) -> torch.Tensor:
     """What the model gives as logits when this layer hands on its input."""
-    handle = model.get_submodule(name).register_forward_hook(lambda module, args, output: args[0])
+    handle = _layer(model, name).register_forward_hook(lambda module, args, output: args[0])
     try:
         found: torch.Tensor = model(**inputs)["logits"]
         return found

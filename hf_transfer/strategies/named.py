@@ -85,6 +85,12 @@ def ridge(groups: Sequence[LayerGroup]) -> list[Phase]:
     return [Phase("ridge", (_head(groups),), solve="ridge")]
 
 
+def contrastive(groups: Sequence[LayerGroup]) -> list[Phase]:
+    """The backbone is tuned by pairs of rows, then the head is solved (SetFit, Tunstall et al. 2022)."""
+    below = tuple(name for name in _all(groups) if name != _head(groups))
+    return [Phase("pairs", below, pairs=True), Phase("head", (_head(groups),), solve="logistic")]
+
+
 STRATEGIES: dict[str, Callable[..., list[Phase]]] = {
     "full": full,
     "feature-extraction": feature_extraction,
@@ -96,6 +102,7 @@ STRATEGIES: dict[str, Callable[..., list[Phase]]] = {
     "gradual": gradual,
     "prototypes": prototypes,
     "ridge": ridge,
+    "contrastive": contrastive,
 }
 
 

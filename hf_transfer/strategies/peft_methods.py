@@ -129,6 +129,8 @@ def _adalora(lora: dict[str, Any]) -> Any:
         return peft.AdaLoraConfig(target_r=r, init_r=r + (r + 1) // 2, total_step=UNPLANNED, **kept)
 
 
+# Types of peft's without a name here that add tokens.
+TOKENS = ("P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT")
 UNPLANNED = 10**9  # AdaLoRA's total_step until the steps are known
 
 
@@ -160,8 +162,8 @@ def name_of(config: Any) -> str:
 
 
 def merges(kind: str) -> bool:
-    """Whether what was learned can become plain weights; a type of peft's without a name here is thought to."""
-    return {method.kind: method.merges for method in METHODS.values()}.get(kind, True)
+    """Whether what was learned can become plain weights; others of peft's that change weights are asked when they go in."""
+    return {method.kind: method.merges for method in METHODS.values()}.get(kind, kind not in TOKENS)
 
 
 def _names(flag: Sequence[str] | None) -> list[str] | None:

@@ -29,6 +29,7 @@ class Phase:
         only: what learns below the head: `all`, `biases` or `norms`.
         solve: the head is not trained but solved, on features that are read once: `logistic`, `ridge`, `prototypes`.
             Such a phase takes no part of the epochs.
+        pairs: the features before the head are tuned by pairs of rows (contrastive), not by the head's scores.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than the first (LoRA+).
     """
 
@@ -41,6 +42,7 @@ class Phase:
     head_learning_rate: float | None = None
     only: str = "all"
     solve: str | None = None
+    pairs: bool = False
     loraplus_lr_ratio: float | None = None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.phases import Phase
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ def optimizer_groups(
 def is_lora_b(name: str) -> bool:
     """Whether a parameter is the second matrix of a LoRA pair, which starts at zero."""
     return ".lora_B." in name or ".lora_embedding_B." in name
+
+
+def check_loraplus(model: nn.Module, ratio: float | None) -> None:
+    """A ratio of LoRA+ without LoRA would change nothing.
+
+    Raises:
+        Problems: see above.
+    """
+    if ratio and not any(is_lora_b(name) for name, _ in model.named_parameters()):
+        what = "has no effect without LoRA: there are no second matrices"
+        raise Problems(Problem("--loraplus_lr_ratio", what, "add --peft lora, or leave it out"))
 
 
 def group_rates(groups: Sequence[LayerGroup], phase: Phase, learning_rate: float) -> dict[str, float]:

@@ -1,0 +1,58 @@
+"""`--strategy auto`: look at the data, the model and the machine, then take a strategy and say why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_transfer.evaluation.baselines import baseline
+from hf_transfer.evaluation.classification import compute, headline
+from hf_transfer.probing import probe
+from hf_transfer.strategies.choice import Facts, choose
+from hf_transfer.tasks.classification import label_array
+
+if TYPE_CHECKING:
+    from hf_transfer.data import Data
+    from hf_transfer.training import Setup
+
+
+def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
+    """The strategy that suits, and a sentence for the plan.
+
+    A head is solved on the features of the untouched checkpoint and measured on validation; nothing is changed.
+    """
+    facts = Facts(
+        rows=_rows(data),
+        parameters=sum(parameter.numel() for parameter in setup.model.parameters()),
+        blocks=sum(group.name.startswith("block.") for group in setup.groups),
+        known=_known(setup, data),
+        accelerator=setup.args.device.type != "cpu",
+        is_peft=setup.is_peft,
+    )
+    name, reason = choose(facts)
+    return name, f"--strategy auto takes {name}. {reason}"
+
+
+def _rows(data: Data) -> int:
+    """Training rows of the label that is neither rare nor frequent; of a regression all of them."""
+    labels = label_array(data.splits["train"], data)
+    if data.problem_type == "regression":
+        return len(labels)
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(data.labels))
+    return int(np.median(counts))
+
+
+def _known(setup: Setup, data: Data) -> float | None:
+    """How far the untouched checkpoint goes from the baseline to a perfect answer on validation."""
+    if "validation" not in data.splits:
+        return None
+    logits = probe(setup, ["validation"]).get("validation")
+    if logits is None:
+        return None
+    labels = label_array(data.splits["validation"], data)
+    given: dict[str, Any] = {"num_labels": max(1, len(data.labels))}
+    name = headline(data.problem_type)
+    value = compute(data.problem_type, logits, labels, **given)[name]
+    constant = baseline(data.problem_type, label_array(data.splits["train"], data), labels, **given)[name]
+    return (value - constant) / max(1e-9, 1 - constant)

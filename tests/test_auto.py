@@ -1,0 +1,45 @@
+"""The strategy that `auto` takes, and that it says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from hf_transfer import finetune
+from hf_transfer.strategies.choice import Facts, choose
+
+QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("facts", "taken"),
+    [
+        (Facts(8, 22_000_000, 6, 0.8, False), "feature-extraction"),
+        (Facts(8, 22_000_000, 6, 0.1, False), "full"),
+        (Facts(200, 22_000_000, 6, 0.8, False), "lp-ft"),
+        (Facts(200, 22_000_000, 6, None, False), "full"),
+        (Facts(20_000, 22_000_000, 6, 0.9, False), "full"),
+        (Facts(200, 400_000_000, 24, 0.8, False), "partial:2"),
+        (Facts(200, 400_000_000, 24, 0.8, True), "lp-ft"),
+        (Facts(8, 22_000_000, 6, 0.8, False, is_peft=True), "full"),
+    ],
+)
+def test_the_choice_follows_rows_probe_size_and_machine(facts: Facts, taken: str) -> None:
+    name, reason = choose(facts)
+    assert name == taken
+    assert reason.count(".") - reason.count("0.") >= 2 and f"{facts.rows:,} training rows" in reason
+
+
+def test_a_run_says_what_it_took_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finetune(
+        "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(80), strategy="auto", skip_reload_check=True,
+        args=QUIET | {"output_dir": str(tmp_path / "run")},
+    )  # fmt: skip
+    record = json.loads((Path(run.output_dir) / "run.json").read_text())
+    (note,) = [note for note in record["plan_notes"] if note.startswith("--strategy auto takes")]
+    assert "32 training rows a label" in note
+    assert f"takes {record['strategy'].replace('probe + full', 'lp-ft')}." in note
+    assert "auto takes" in capsys.readouterr().out.replace("\n", " ")
