@@ -47,7 +47,7 @@ def test_stock_drifts_and_decays_where_ours_does_neither(tmp_path: Path) -> None
         assert len(found) == 2 and all(w in what for w, what in zip(expected, found, strict=True)), found
 
 
-STRATEGIES = ("full", "partial:1", "bitfit", "norms", "two-phase", "gradual")
+STRATEGIES = ("full", "partial:1", "bitfit", "norms", "two-phase", "lp-ft", "gradual", "contrastive")
 
 
 @pytest.mark.parametrize("name", ["bert", "timm-resnet18"])
@@ -58,6 +58,13 @@ def test_every_phase_of_ours_is_clean(strategy: str, name: str, tmp_path: Path) 
     for number, phase in enumerate(setup.phases, 1):
         if not phase.solve:
             assert said(phase_trainer(setup, number)) == [], phase.name
+
+
+def test_a_new_head_may_learn_in_a_later_phase(tmp_path: Path) -> None:
+    make("bert").bert.save_pretrained(tmp_path / "bare")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "bare", num_labels=3)
+    assert said(phase_trainer(make_setup(model, "bert", tmp_path, "contrastive"), 1)) == []
+    assert any("drawn at random, and frozen" in what for what in said(trainer_of(model, tmp_path)))
 
 
 def test_layer_decay_of_ours_and_one_rate_instead(tmp_path: Path) -> None:
