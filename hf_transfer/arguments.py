@@ -36,6 +36,7 @@ FOR_FINETUNE = (
         "head_learning_rate",
         "early_stopping_patience",
         "probe",
+        "watch_forgetting",
         "max_length",
         "cpu_threads",
     ),
@@ -104,6 +105,9 @@ class Arguments:
 
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+    watch_forgetting: bool = flag(
+        "Transfer", False, "Compare features and answers with the checkpoint's, in the report."
     )
 
     class_weights: list[str] | None = field(

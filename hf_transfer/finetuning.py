@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def finetune(
     loraplus_lr_ratio: float | None = None,
     early_stopping_patience: int | None = None,
     probe: bool = True,
+    watch_forgetting: bool = False,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -98,6 +100,7 @@ def finetune(
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than its first (LoRA+; 16 in the paper).
         early_stopping_patience: evaluations without a better best metric before a phase ends.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
+        watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -119,6 +122,7 @@ def finetune(
     """
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
+    from hf_transfer.forgetting import before, watching
     from hf_transfer.plan import print_plan
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
@@ -186,6 +190,8 @@ def finetune(
     if redrawn and probe:
         probe = False
         notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
+    watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
+    notes += told
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {
@@ -235,6 +241,8 @@ def finetune(
         from hf_transfer.probing import probe as probed
 
         job.probed.update(probed(setup, measured_splits(args, data)))
+    if watch_forgetting:
+        job = replace(job, before=before(setup, own_head=not new))
     return finish(job, train(setup, resume, start) if args.do_train else [])
 
 
@@ -292,8 +300,6 @@ def _planned(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> 
 
     What was given wins over what a named strategy brings along; phases of one's own keep what they say.
     """
-    from dataclasses import replace
-
     found = []
     for phase in phases(strategy, groups):
         own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}
