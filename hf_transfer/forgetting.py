@@ -114,7 +114,8 @@ def _read(setup: Setup) -> tuple[dict[str, np.ndarray], np.ndarray]:
         rows = rows.select(np.linspace(0, len(rows) - 1, MOST, dtype=int))
     groups = setup.groups if len(setup.groups) > 1 else []  # a model in one piece has no layers to look at
     widths: dict[str, int] = {}
-    with _same_draws(), hidden_states(setup.model, groups) if groups else nullcontext({}) as found:
+    looking: Any = hidden_states(setup.model, groups) if groups else nullcontext({})
+    with _same_draws(), looking as found:
 
         def read(model: Any, inputs: dict[str, Any]) -> Any:
             import torch

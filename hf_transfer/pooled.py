@@ -40,7 +40,8 @@ class PooledClassifier(nn.Module):
 
     def __init__(self, backbone: nn.Module, config: Any, head: str = "") -> None:
         super().__init__()
-        self.backbone, self.config, self.head = backbone, config, head
+        self.backbone: Any = backbone
+        self.config, self.head = config, head
         self.config.architectures = [type(backbone).__name__]
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
 

@@ -17,8 +17,8 @@ from hf_transfer.solving import (
     best_head,
     feature_rows,
     mean_rows,
-    readout_of,
     reading_limit,
+    readout_of,
     through,
 )
 from hf_transfer.tasks.classification import label_array
