@@ -50,14 +50,13 @@ def watching(asked: bool, do_train: bool, redrawn: Sequence[str]) -> tuple[bool,
 def before(setup: Setup, own_head: bool) -> Before:
     """What the comparison needs of the untouched checkpoint; the model and all random states stay as they are.
 
-    Adapters are on the model already but begin at nothing, save prompts, which are taken off for this.
+    Adapters are on the model already but begin at nothing, save prompts: for those the model inside is run.
 
     Args:
         own_head: the checkpoint had a head that answers, so that its answers are kept too.
     """
     prompts = is_prompt(adapter_of(setup.model))
-    with setup.model.disable_adapter() if prompts else nullcontext():
-        states, logits = _read(setup)
+    states, logits = _read(setup, unwrapped(setup.model)[0] if prompts else setup.model)
     groups, weights = _weights(setup)
     return Before(states, logits if own_head else None, groups, weights)
 
@@ -69,7 +68,7 @@ def after(setup: Setup, start: Before) -> dict[str, Any]:
         `split` and `rows` that were looked at; `groups`, per layer group `cka` and `relative_distance` (None where they
         could not be read); `head`, from `head_agreement`, None where the checkpoint had no head.
     """
-    states, logits = _read(setup)
+    states, logits = _read(setup, setup.model)
     rows = []
     for name in [group.name for group in setup.groups if group.name != HEAD]:
         one, two = start.states.get(name), states.get(name)
@@ -107,7 +106,7 @@ def _split(setup: Setup) -> str:
     return "validation" if "validation" in setup.prepared.splits else "train"
 
 
-def _read(setup: Setup) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _read(setup: Setup, model: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Mean hidden states by group and logits of some rows, evenly spaced, shared out over the processes."""
     rows = setup.prepared.splits[_split(setup)].remove_columns("labels")
     if len(rows) > MOST:
@@ -131,7 +130,7 @@ def _read(setup: Setup) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
         args = setup.args
         both = shared_scores(
-            setup.model.to(args.device), rows, setup.collator, args.per_device_eval_batch_size,
+            model.to(args.device), rows, setup.collator, args.per_device_eval_batch_size,
             (args.process_index, args.world_size), read=read, title="watching forgetting",
         )  # fmt: skip
     pieces = np.split(both, np.cumsum(list(widths.values())), axis=1)

@@ -172,11 +172,12 @@ def drift(record: Record) -> Figure | None:
     for key, color, name in (("relative_distance", BLUE, "features"), ("weight_distance", ORANGE, "weights")):
         left.plot(lines[key], color=color, marker="o", markersize=4, linewidth=1.8, label=name)
     right.plot(lines["cka"], color=BLUE, marker="o", markersize=4, linewidth=1.8)
-    _name(left, "Relative distance from the checkpoint", "block", "")
-    _name(right, "Linear CKA with the checkpoint", "block", "")
+    _name(left, "Relative distance from the checkpoint", "layer group (numbers: blocks)", "")
+    _name(right, "Linear CKA with the checkpoint", "layer group (numbers: blocks)", "")
     left.legend(frameon=False)
     left.set_ylim(bottom=0)
-    right.set_ylim(top=1 + 0.02 * (1 - min([v for v in lines["cka"] if not math.isnan(v)], default=0)) + 1e-6)
+    known = [value for value in lines["cka"] if not math.isnan(value)]
+    right.set_ylim(min(0.9, *known, 1) - 0.02, 1.01)  # a difference of a thousandth shall look like one
     step = max(1, len(names) // 12)
     for axes in (left, right):
         axes.set_xticks(range(0, len(names), step), names[::step], fontsize=9)
