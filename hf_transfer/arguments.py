@@ -35,6 +35,7 @@ FOR_FINETUNE = (
         "layer_decay",
         "head_learning_rate",
         "early_stopping_patience",
+        "pooling",
         "probe",
         "watch_forgetting",
         "max_length",
@@ -103,6 +104,9 @@ class Arguments:
         "Transfer", None, "Stop after so many evaluations no better.", 1
     )
 
+    pooling: Literal["own", "mean", "auto"] | None = flag(
+        "Transfer", None, "What a solved head reads: own features of the class, the mean of tokens, or auto."
+    )
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
     )

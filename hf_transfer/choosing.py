@@ -47,7 +47,7 @@ def _known(setup: Setup, data: Data) -> float | None:
     """How far the untouched checkpoint goes from the baseline to a perfect answer on validation."""
     if "validation" not in data.splits:
         return None
-    logits = probe(setup, ["validation"]).get("validation")
+    logits = probe(setup, ["validation"], own=True).logits.get("validation")
     if logits is None:
         return None
     labels = label_array(data.splits["validation"], data)

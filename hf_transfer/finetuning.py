@@ -18,13 +18,14 @@ from hf_transfer.limits import check_arguments, check_disk, check_metrics, check
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.resuming import check_resumed, keep_global_batch, settings
+from hf_transfer.resuming import begun_with, check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
     Run,
     check_folder,
     claim,
     files_before,
+    is_pooled,
     write_json,
 )
 from hf_transfer.strategies.freezing import check_peft
@@ -62,6 +63,7 @@ def finetune(
     head_learning_rate: float | None = None,
     loraplus_lr_ratio: float | None = None,
     early_stopping_patience: int | None = None,
+    pooling: str | None = None,
     probe: bool = True,
     watch_forgetting: bool = False,
     max_length: int | None = None,
@@ -99,6 +101,9 @@ def finetune(
         layer_decay: each layer group learns at this factor of the one above it; head_learning_rate: the head's own.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than its first (LoRA+; 16 in the paper).
         early_stopping_patience: evaluations without a better best metric before a phase ends.
+        pooling: what a solved head reads: `own`, what the checkpoint's class reads; `mean`, the mean over the tokens, which
+            makes the run folder a sentence-transformers model; `auto`, the mean where it is better by more than a standard
+            error. By default `auto` for `prototypes`, `ridge` and `contrastive`, else `own`.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
@@ -124,6 +129,7 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
     from hf_transfer.plan import print_plan
+    from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.solving import settle_solvers
@@ -144,6 +150,7 @@ def finetune(
         args, task, strategy, peft_config, seed, len(data.splits.get("train", ()))
     )
     check_world(args)
+    check_pooling(pooling, task)
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     check_metrics(metrics, data.problem_type, len(data.labels))
@@ -181,6 +188,8 @@ def finetune(
         notes += told
     notes += leave_room(model, processor, peft_config)
     prepared = task.prepare(data, processor, model, max_length)
+    if not args.do_train and is_pooled(model.config._name_or_path):
+        raise Problems(_only_a_head(model.config._name_or_path))
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
@@ -203,6 +212,7 @@ def finetune(
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
+    asked = strategy
     if strategy in AUTO:
         from hf_transfer.choosing import chosen_strategy
 
@@ -210,7 +220,9 @@ def finetune(
         setup.phases = _planned(strategy, setup.groups, modifiers)
         notes += [why] if why else []
     notes += settle_solvers(setup)
-    notes += regularize(setup, data, regularization, [*new, *redrawn])
+    notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
+    fresh = [*new, *redrawn] if setup.model is model else ["classifier.weight", "classifier.bias"]
+    notes += regularize(setup, data, regularization, fresh)
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
@@ -240,7 +252,9 @@ def finetune(
     if args.do_train and probe:
         from hf_transfer.probing import probe as probed
 
-        job.probed.update(probed(setup, measured_splits(args, data)))
+        found = probed(setup, measured_splits(args, data))
+        job.probed.update(found.logits)
+        job.plan["probe"] = found
     if watch_forgetting:
         job = replace(job, before=before(setup, own_head=not new))
     return finish(job, train(setup, resume, start) if args.do_train else [])
@@ -249,6 +263,11 @@ def finetune(
 def _nothing_else(peft_config: Any) -> Problem:
     what = f"{name_of(peft_config)} leaves no merged model, so the adapter is pushed alone in any case"
     return Problem("--hub_adapter_only", what, "leave it out")
+
+
+def _only_a_head(name: str) -> Problem:
+    what = f"{name} reads the mean over its tokens: the class of the task does not, and has drawn a head of its own"
+    return Problem("--do_train false", what, f"use it with hft predict {name}, or train")
 
 
 # The arrows of the way, in their order.

@@ -96,7 +96,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
-    from hf_transfer.probing import transfer_warnings
+    from hf_transfer.probing import Probe, pooling_hint, transfer_warnings
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
@@ -113,7 +113,9 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
     poor = _no_better(run.metrics, headline(job.data.problem_type))
-    poor += transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX)
+    before: Probe = job.plan.get("probe") or Probe()
+    hint = pooling_hint(job.setup, before)
+    poor += hint or transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX, before.pooling)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)

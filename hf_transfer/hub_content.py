@@ -10,7 +10,7 @@ from hf_transfer.hub_asked import Push
 from hf_transfer.problems import NotPushed
 from hf_transfer.report.card import PLACEHOLDER, card_text, hub_id
 from hf_transfer.report.read import read_record
-from hf_transfer.run import ADAPTER, CARD, OWN, PLOTS, REPORT, RUN, read_json
+from hf_transfer.run import ADAPTER, CARD, OWN, PLOTS, POOLED, REPORT, RUN, is_pooled, read_json
 
 # The rest of what a run writes stays: pickles, histories, figures of single rows.
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".vocab", ".spm")
@@ -57,7 +57,13 @@ def content(folder: Path, push: Push) -> Content:
 def model_files(folder: Path, record: dict[str, Any]) -> dict[str, Path]:
     """Model, configuration and processor at the folder's root, as far as the run wrote them."""
     names = [name for name in record.get("files", []) if name not in (*OWN, *NOT_OURS)]
+    if is_pooled(folder):
+        names += [p.relative_to(folder).as_posix() for name in POOLED for p in _files(folder / name)]
     return {name: folder / name for name in names if name.endswith(SUFFIXES) and (folder / name).is_file()}
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def card(folder: Path, push: Push) -> bytes:

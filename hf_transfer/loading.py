@@ -21,6 +21,12 @@ def load_weights(model: Any, folder: str | Path) -> None:
     if getattr(model, "bottleneck_config", None) is not None:
         restore_adapter(model, folder)
         return
+    if getattr(model, "base_model_prefix", "") == "backbone":
+        from hf_transfer.pooled import PooledClassifier, load_state
+
+        if isinstance(model, PooledClassifier):
+            load_state(model, folder)
+            return
     with quiet():
         fresh, info = type(model).from_pretrained(
             str(folder), config=model.config, dtype=model.dtype, output_loading_info=True

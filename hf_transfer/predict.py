@@ -13,6 +13,7 @@ from hf_transfer.adapters import has_only_adapter, load_adapted
 from hf_transfer.data.batching import by_length
 from hf_transfer.evaluation.classification import predicted, probabilities
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.run import is_pooled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +36,10 @@ def load_model(folder: str | Path, task: str) -> Any:
     if not any(Path(folder).glob("*.safetensors")):
         what = "the run's record is here, but not its weights (model.safetensors)"
         raise Problems(Problem(str(folder), what, "copy the whole run folder, or train again"))
+    if is_pooled(folder):
+        from hf_transfer.pooled import load
+
+        return load(folder)
     return getattr(transformers, find(task).auto_class).from_pretrained(str(folder), dtype="float32").eval()
 
 

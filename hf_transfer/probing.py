@@ -2,46 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_transfer.evaluation.classification import compute, headline, predicted, probabilities
+from hf_transfer.evaluation.compared import Compared
 from hf_transfer.evaluation.thresholds import tune
+from hf_transfer.pooling import choice, mean_head, takes_mean, words
 from hf_transfer.problems import Problems
 from hf_transfer.ranks import from_first
-from hf_transfer.solving import best_head, feature_rows, readout_of, through
+from hf_transfer.solving import (
+    best_head,
+    feature_rows,
+    mean_rows,
+    reading_limit,
+    readout_of,
+    through,
+)
 from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.training import Setup
 
-MOST = 5_000  # training rows that a probe reads: more would cost time and change little
+
+@dataclass(frozen=True)
+class Probe:
+    """What a head solved on the untouched checkpoint says.
+
+    Attributes:
+        logits: (rows, labels) a split; none where the model's scores are not a linear function of features.
+        pooling: what the head reads: `own` or `mean`.
+        compared: the two on held-out rows, where both were tried.
+    """
+
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    pooling: str = "own"
+    compared: Compared | None = None
 
 
-def probe(setup: Setup, splits: list[str]) -> dict[str, np.ndarray]:
-    """Logits (rows, labels) a split of a head solved on the features of the model as it stands, which is not changed.
+def probe(setup: Setup, splits: list[str], own: bool = False) -> Probe:
+    """A head solved on the features of the model as it stands, which is not changed.
 
-    Logistic regression (ridge for values) on at most 5,000 training rows, its strength chosen on validation or folds.
+    Logistic regression (ridge for values) on at most 5,000 training rows, its strength chosen on validation or folds. It
+    reads what the model's class reads, or the mean over the tokens where that is better by more than a standard error.
 
-    Returns:
-        Nothing where the model's scores are not a linear function of features.
+    Args:
+        own: only what the class reads.
     """
     readout = setup.readout = setup.readout or readout_of(setup)
     if readout is None or "train" not in setup.prepared.splits:
-        return {}
-    limit = None if all(phase.solve for phase in setup.phases) else MOST  # those are read whole anyway
-    train = feature_rows(setup, "train", readout, limit)
-    held = feature_rows(setup, "validation", readout) if "validation" in setup.prepared.splits else None
+        return Probe()
+    limit = reading_limit(setup)
+    train = feature_rows(setup, "train", limit)
+    held = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+
+    def solved() -> tuple[Any, Any, Compared | None]:
+        view, head = best_head(setup, "logistic", train, held)
+        mean = None if own else mean_head(setup, "logistic", limit)
+        found = choice(setup, head, mean)
+        return view, (mean if found and found.better and mean else head).head, found
+
     try:
-        view, solved = from_first(setup.args, lambda: best_head(setup, "logistic", train, held))
+        view, head, found = from_first(setup.args, solved)
     except (Problems, ValueError):  # labels that no head fits: training will say what is wrong
-        return {}
-    return {
-        split: solved.head(through(setup, view, feature_rows(setup, split, readout)).features)
-        for split in splits
-    }
+        return Probe()
+    if found is not None and found.better:
+        means = {split: mean_rows(setup, split) for split in splits}
+        return Probe({split: head(rows.features) for split, rows in means.items() if rows}, "mean", found)
+    return Probe(
+        {split: head(through(setup, view, feature_rows(setup, split)).features) for split in splits},
+        setup.pooling,
+        found,
+    )
+
+
+def pooling_hint(setup: Setup, found: Probe) -> list[dict[str, str]]:
+    """A warning where the run's solved head reads what the class reads, and the mean over the tokens would be better."""
+    if found.pooling != "mean" or setup.pooling == "mean" or found.compared is None or setup.is_peft:
+        return []
+    if not takes_mean(setup.phases):
+        return []
+    what = f"the mean over the tokens would have been better: {words(found.compared)}"
+    return [{"where": "features", "what": what, "mend": "use --pooling mean"}]
 
 
 def probe_results(data: Data, logits: dict[str, np.ndarray], prefixes: dict[str, str]) -> dict[str, float]:
@@ -64,6 +109,7 @@ def negative_transfer(
     prefix: str,
     trained: np.ndarray,
     probed: np.ndarray,
+    pooling: str = "own",
 ) -> dict[str, str] | None:
     """A warning where the trained model ends below the probe by more than two standard errors.
 
@@ -77,8 +123,11 @@ def negative_transfer(
     error = standard_error(data, split, results, prefix, trained, probed)
     if error is None or before - value <= 2 * error:
         return None
-    what = f"{name} {value:.4f} is below that of a solved head on the untouched checkpoint, {before:.4f}: negative transfer"
+    on = "the mean over the tokens of the" if pooling == "mean" else "the"
+    what = f"{name} {value:.4f} is below that of a solved head on {on} untouched checkpoint, {before:.4f}: negative transfer"
     mend = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
+    if pooling == "mean":
+        mend = "use --strategy feature-extraction --pooling mean, or more rows, or more epochs"
     return {"where": split, "what": what, "mend": mend}
 
 
@@ -103,10 +152,11 @@ def transfer_warnings(
     trained: dict[str, Any],
     probed: dict[str, Any],
     prefixes: dict[str, str],
+    pooling: str = "own",
 ) -> list[dict[str, str]]:
     """`negative_transfer` on each split that both were measured on."""
     found = [
-        negative_transfer(data, split, results, prefixes[split], trained[split], probed[split])
+        negative_transfer(data, split, results, prefixes[split], trained[split], probed[split], pooling)
         for split in probed
         if split in trained
     ]

@@ -195,6 +195,8 @@ def write_record(
         "seconds": {"train": sum(phase["seconds"] for phase in ledger)},
         "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
         "thresholds": found.thresholds,
+        "pooling": setup.pooling,
+        "probe_pooling": getattr(plan.get("probe"), "pooling", None),
         "reload_check": proof,
         "plan_notes": plan["notes"],
         "begun": begun_with(Path(args.output_dir)),

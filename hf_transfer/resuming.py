@@ -66,6 +66,7 @@ def settings(setup: Setup, fingerprint: str, base: dict[str, Any]) -> dict[str, 
         BATCH: global_batch(args),
         PROCESSES: args.world_size,
     }
+    found |= {} if setup.pooling == "own" else {"--pooling": setup.pooling}
     return json.loads(json.dumps(found | _peft(setup.model) | _arguments(args), default=_plain))
 
 

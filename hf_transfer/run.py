@@ -21,7 +21,14 @@ PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS = (
 )
 MARKER = "run.started.json"  # says that a folder is a run's before run.json does, and what the run must be resumed with
 PUSH = "push.json"  # what was asked of a push to the Hub, so that it can be finished
-OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER, PUSH)
+POOLED = (  # of a model that reads the mean over its tokens: sentence-transformers' files
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "1_Pooling",
+    "2_Dense",
+)
+OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER, PUSH, *POOLED)
 
 
 @dataclass
@@ -243,6 +250,11 @@ def claim(folder: Path, *, overwrite: bool) -> list[str]:
         and path.name not in weights
         and path.suffix != ".safetensors"
     )
+
+
+def is_pooled(folder: str | Path) -> bool:
+    """Whether the model in a run folder reads the mean over its tokens (`hf_transfer.pooled`)."""
+    return all((Path(folder) / name).exists() for name in POOLED)
 
 
 def written(folder: Path) -> list[str]:

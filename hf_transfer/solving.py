@@ -12,7 +12,7 @@ from hf_transfer.divergence import check_scores
 from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
-from hf_transfer.strategies.features import Readout, find_readout, read
+from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.training import Setup
 
 
+MOST = 5_000  # training rows that a probe reads: more would cost time and change little
 ROUNDING = 1e-6  # relative error of a forward pass in fp32
 
 
@@ -69,16 +70,32 @@ def readout_of(setup: Setup) -> Readout | None:
     inputs = {name: value for name, value in setup.collator(picked).items() if name != "labels"}
     device = next(setup.model.parameters()).device
     on_device = {name: value.to(device) for name, value in inputs.items() if hasattr(value, "to")}
-    return find_readout(setup.model, setup.groups, on_device)
+    found = find_readout(setup.model, setup.groups, on_device)
+    return None if found is None else replace(found, tokens=find_tokens(setup.model, on_device))
 
 
-def feature_rows(setup: Setup, split: str, readout: Readout, limit: int | None = None) -> Rows:
+def reading_limit(setup: Setup) -> int | None:
+    """How many training rows are read before training; all of them where they will be read whole anyway."""
+    return None if all(phase.solve for phase in setup.phases) else MOST
+
+
+def feature_rows(setup: Setup, split: str, limit: int | None = None) -> Rows:
     """Features and labels of a split, shared out over the processes; kept for as long as the weights stay.
 
     Args:
         limit: at most so many rows, evenly spaced.
     """
-    key = (split, limit)
+    return _rows(setup, split, limit)["own"]
+
+
+def mean_rows(setup: Setup, split: str, limit: int | None = None) -> Rows | None:
+    """As `feature_rows`, the mean over the tokens; None where there are none. One forward pass gives both."""
+    return _rows(setup, split, limit).get("mean")
+
+
+def _rows(setup: Setup, split: str, limit: int | None) -> dict[str, Rows]:
+    readout, key = setup.readout, (split, limit)
+    assert readout is not None
     if key not in setup.features:
         rows = setup.prepared.splits[split]
         if limit is not None and len(rows) > limit:
@@ -90,13 +107,22 @@ def feature_rows(setup: Setup, split: str, readout: Readout, limit: int | None =
             setup.collator,
             setup.args.per_device_eval_batch_size,
             (setup.args.process_index, setup.args.world_size),
-            read=lambda model, inputs: read(model, readout, inputs),
+            read=lambda model, inputs: read_both(model, readout, inputs),
             title="reading features",
         )
         check_scores(found, f"{split} (features)")
-        error = ROUNDING * float(np.sqrt(np.mean(np.square(found))))
-        setup.features[key] = Rows(found.astype(np.float64), labels, error)
-    return setup.features[key]
+        width = _width(setup, readout)
+        parts = {"own": found[:, :width]} | ({"mean": found[:, width:]} if readout.tokens else {})
+        setup.features[key] = {
+            name: Rows(part.astype(np.float64), labels, ROUNDING * float(np.sqrt(np.mean(np.square(part)))))
+            for name, part in parts.items()
+        }
+    return dict(setup.features[key])
+
+
+def _width(setup: Setup, readout: Readout) -> int:
+    """Of the features that the model's own head reads."""
+    return int(setup.model.get_submodule(readout.dense or readout.scores).weight.shape[1])
 
 
 def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -110,15 +136,16 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     """
     assert setup.readout is not None and phase.solve is not None
     started = time.monotonic()
-    train = feature_rows(setup, "train", setup.readout)
-    validation = (
-        feature_rows(setup, "validation", setup.readout) if "validation" in setup.prepared.splits else None
-    )
+    train = feature_rows(setup, "train")
+    validation = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
     solver = phase.solve
-    view, solved = from_first(setup.args, lambda: best_head(setup, solver, train, validation))
+    view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation)))
     put(setup.model, setup.readout, view, solved.head)
     _check(setup, train, view, solved)
-    problem, facts = setup.model.config.problem_type, solved.facts | {"view": view.name}
+    problem, facts = (
+        setup.model.config.problem_type,
+        solved.facts | {"view": view.name, "pooling": setup.pooling},
+    )
     facts["train_loss"] = loss(problem, solved.head(through(setup, view, train).features), train.labels)
     logits = None if validation is None else solved.head(through(setup, view, validation).features)
     if validation is not None and logits is not None:
@@ -138,6 +165,11 @@ def best_head(setup: Setup, solver: str, train: Rows, validation: Rows | None) -
         for view in views(setup, train)
     ]  # fmt: skip
     return min(found, key=lambda pair: pair[1].loss)
+
+
+def _sent(found: tuple[View, Solved]) -> tuple[View, Solved]:
+    """Without the rows that it was chosen on, which other processes have no use for."""
+    return found[0], replace(found[1], held=None)
 
 
 def views(setup: Setup, train: Rows) -> list[View]:

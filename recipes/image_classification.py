@@ -35,7 +35,7 @@ from hf_transfer import (
 class ImageArguments(Arguments):
     """`--help` shows them all; every field of TrainingArguments is a flag too."""
 
-    hide = ("text_column", "text_pair_column", "max_length")
+    hide = ("text_column", "text_pair_column", "max_length", "pooling")
 
 
 def main(argv=None):

@@ -97,7 +97,8 @@ def baseline_words(record: Record) -> str:
 def probe_words(record: Record) -> str:
     """What the probe is, in words."""
     kind = "ridge regression" if record.problem_type == "regression" else "logistic regression"
-    return f"{kind} on the features of the checkpoint before training: what it knew already"
+    read = "mean over the tokens" if record.run.get("probe_pooling") == "mean" else "features"
+    return f"{kind} on the {read} of the checkpoint before training: what it knew already"
 
 
 def forgetting_words(record: Record) -> str:

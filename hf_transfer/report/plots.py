@@ -51,8 +51,8 @@ def learning_curve(record: Record) -> Figure | None:
     """Loss (training and validation) and the headline metric on validation, over steps; phases are marked."""
     train, validation = training.curve(record, "loss"), training.curve(record, "eval_loss")
     metric = training.curve(record, f"eval_{record.headline}")
-    if not train[0] and not validation[0]:
-        return None
+    if not any(step > 0 for step in (*train[0], *validation[0])):
+        return None  # nothing was trained, or the head was solved
     figure = _figure(9.6 if metric[0] else 6.4, 3.6)
     left, *right = figure.subplots(1, 2 if metric[0] else 1, squeeze=False)[0]
     left.plot(*train, color=BLUE, linewidth=1.4, label="training", marker="." if len(train[0]) < 40 else None)
@@ -66,6 +66,9 @@ def learning_curve(record: Record) -> Figure | None:
         baseline = finite(record.results.get(f"eval_baseline_{record.headline}"))
         if baseline is not None:
             axes.axhline(baseline, color=GREY, linestyle=":", linewidth=1.4, label="baseline")
+        probe = finite(record.results.get(f"eval_probe_{record.headline}"))
+        if probe is not None:
+            axes.axhline(probe, color=GREY, linestyle="--", linewidth=1.2, label="probe before training")
         _name(axes, f"{METRICS.get(record.headline, record.headline)} on validation", "step", "")
         axes.legend(frameon=False)
     for axes in (left, *right):

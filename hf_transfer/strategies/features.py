@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.anatomy import HEAD, LayerGroup, unwrapped
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +23,13 @@ class Readout:
         dense: full name of the layer whose output, through `activation`, is the input of `scores`; None if the
             features come straight from the backbone.
         activation: its name among transformers' activations.
+        tokens: full name of the backbone, where it gives a vector for each token of the attention mask.
     """
 
     scores: str
     dense: str | None = None
     activation: str | None = None
+    tokens: str | None = None
 
 
 def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, Any]) -> Readout | None:
@@ -67,6 +69,55 @@ def read(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Te
     return calls[-1][1]
 
 
+def find_tokens(model: nn.Module, inputs: dict[str, Any]) -> str | None:
+    """Full name of the backbone of a text model, if it gives one vector (H) for each place of the attention mask (B, T).
+
+    An encoder with a decoder has none: which of the two would be read is not settled.
+    """
+    import torch
+
+    from hf_transfer.anatomy_head import backbone
+
+    inner, _ = unwrapped(model)
+    base, mask = backbone(inner), inputs.get("attention_mask")
+    if base is inner or mask is None or getattr(inner.config, "is_encoder_decoder", False):
+        return None
+    name = next(name for name, module in model.named_modules() if module is base)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), _watched(model, [name]) as calls:
+            model(**inputs)
+    finally:
+        model.train(was_training)
+    hidden = hidden_states(calls[-1][2]) if calls else None
+    return name if hidden is not None and hidden.dim() == 3 and hidden.shape[:2] == mask.shape else None
+
+
+def read_both(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Tensor:
+    """`read` (B, D) and, where there are tokens, their mean (B, H) beside it, from one forward pass: (B, D + H)."""
+    import torch
+
+    if readout.tokens is None:
+        return read(model, readout, inputs)
+    with _watched(model, [readout.tokens]) as calls:
+        own = read(model, readout, inputs)
+    means = mean_of(hidden_states(calls[-1][2]), inputs["attention_mask"])
+    return torch.cat([own.float(), means.float()], dim=1)
+
+
+def hidden_states(output: Any) -> Any:
+    """The last hidden states (B, T, H) of a backbone's output; None if it holds none."""
+    found = getattr(output, "last_hidden_state", None)
+    return output[0] if found is None and isinstance(output, tuple) else found
+
+
+def mean_of(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean (B, H) of hidden states (B, T, H) over the tokens of a mask (B, T), as sentence-transformers takes it."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
 def _layer(model: nn.Module, name: str) -> Any:
     """A layer by its full name, also of a model that several processes share (DDP wraps it as `module`)."""
     from torch.nn.parallel import DistributedDataParallel
@@ -93,7 +144,7 @@ def _watched(model: nn.Module, names: list[str]) -> Iterator[list[Call]]:
     calls: list[Call] = []
 
     def note(name: str) -> Callable[..., None]:
-        return lambda module, args, output: calls.append((name, args[0], output))
+        return lambda module, args, output: calls.append((name, args[0] if args else None, output))
 
     handles = [_layer(model, name).register_forward_hook(note(name)) for name in names]
     try:

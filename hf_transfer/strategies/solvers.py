@@ -45,11 +45,16 @@ class Head:
 
 @dataclass(frozen=True)
 class Solved:
-    """A head, how it was found, and the loss it was chosen by (the lower the better)."""
+    """A head, how it was found, and the loss it was chosen by (the lower the better).
+
+    Attributes:
+        held: scores (n, C) and labels of the rows it was chosen on, from heads that had not seen them; None without.
+    """
 
     head: Head
     loss: float
     facts: dict[str, Any]
+    held: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def solve_head(
@@ -89,7 +94,7 @@ def solve_head(
     else:
         fit, strengths = _prototypes(num_labels), (1.0,)
     train_, validation_ = scaled(train), None if validation is None else scaled(validation)
-    strength, loss, factor, chosen_on = _chosen(
+    strength, loss, factor, held, chosen_on = _chosen(
         fit, strengths, problem_type, train_, validation_, calibrate=solver != "logistic"
     )
     found = fit(train_, strength)
@@ -102,7 +107,7 @@ def solve_head(
         "rows": len(train.labels),
         "loss": loss,
     }
-    return Solved(head, loss, facts)
+    return Solved(head, loss, facts, held)
 
 
 def loss(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
@@ -123,12 +128,12 @@ def _chosen(
     train: Rows,
     validation: Rows | None,
     calibrate: bool,
-) -> tuple[float, float, float, str]:
-    """Strength, its loss, the factor that makes its scores logits, and what it was chosen on."""
+) -> tuple[float, float, float, Any, str]:
+    """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
     held, chosen_on = _held_out(problem_type, train, validation)
     if not held:
-        return 1.0, float("inf"), 1.0, "nothing (too few rows): 1"
-    best = (1.0, float("inf"), 1.0)
+        return 1.0, float("inf"), 1.0, None, "nothing (too few rows): 1"
+    best: tuple[float, float, float, Any] = (1.0, float("inf"), 1.0, None)
     truths = np.concatenate([rows.labels for _, rows in held])
     for strength in strengths:
         heads = [fit(rows, strength) for rows, _ in held]
@@ -140,7 +145,7 @@ def _chosen(
             break
         found = loss(problem_type, scores * factor, truths)
         if found < best[1]:
-            best = (strength, found, factor)
+            best = (strength, found, factor, (scores * factor, truths))
     return *best, chosen_on
 
 

@@ -1,0 +1,59 @@
+"""Whether one set of scores is better than another on the same rows, beyond what chance makes of so few rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_transfer.evaluation import weighted
+from hf_transfer.evaluation.classification import headline, predicted, probabilities
+from hf_transfer.evaluation.intervals import resampled
+from hf_transfer.evaluation.thresholds import tune
+
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The headline metric of two sets of scores, and the standard error of its difference over the rows."""
+
+    metric: str
+    first: float
+    second: float
+    error: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the second is better by more than one standard error."""
+        return self.second - self.first > self.error
+
+
+def compared(problem_type: str, first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Compared:
+    """Two sets of scores by the headline metric; the error is the paired bootstrap's over rows.
+
+    Args:
+        problem_type: as in `classification.compute`.
+        first, second: scores (n, C), the same rows.
+        labels: ids (n,), a 0/1 matrix (n, C) or values (n,). Several labels are given at thresholds tuned on them.
+    """
+    whole = np.ones((1, len(labels)))
+    before, after = (float(_metric(problem_type, scores, labels, whole)[0]) for scores in (first, second))
+    gains = [
+        _metric(problem_type, second, labels, counts) - _metric(problem_type, first, labels, counts)
+        for counts in resampled(np.ones(len(labels), dtype=np.int64), RESAMPLES, seed=0)
+    ]
+    return Compared(headline(problem_type), before, after, float(np.std(np.concatenate(gains))))
+
+
+def _metric(problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The headline metric for each resample (resamples,); 0 where it is undefined."""
+    if problem_type == "regression":
+        found = weighted.pearsonr(counts, scores[:, 0], labels.astype(float))
+    elif problem_type == "multi_label_classification":
+        thresholds = tune(probabilities(problem_type, scores), labels)
+        said = predicted(problem_type, scores, thresholds).astype(float)
+        found = weighted.f1(counts, labels.astype(float), said, "micro")
+    else:
+        found = weighted.mean(counts, (predicted(problem_type, scores) == labels).astype(float))
+    return np.nan_to_num(found)

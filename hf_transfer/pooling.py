@@ -1,0 +1,169 @@
+"""What a solved head reads: the features that the checkpoint's own class reads, or the mean over the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.evaluation.compared import Compared, compared
+from hf_transfer.problems import Problem, Problems
+from hf_transfer.ranks import from_first
+from hf_transfer.solving import best_head, feature_rows, mean_rows, reading_limit
+from hf_transfer.strategies.features import Readout
+from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.solvers import Solved, solve_head
+
+if TYPE_CHECKING:
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training import Setup
+
+POOLINGS = ("own", "mean", "auto")
+FEW = ("prototypes", "ridge", "contrastive", "auto")  # for few rows: what they read is chosen by default
+TAKE_IT = "feature-extraction, prototypes, ridge or contrastive"
+
+
+def check_pooling(pooling: str | None, task: Task) -> None:
+    """Refuse what is no pooling, and any for images.
+
+    Raises:
+        Problems: see above.
+    """
+    if pooling is not None and pooling not in POOLINGS:
+        raise Problems(Problem("--pooling", f"is {pooling!r}", f"choose one of {', '.join(POOLINGS)}"))
+    if pooling is not None and "text" not in task.inputs:
+        what = "images have no tokens to take the mean of: their classes pool by themselves"
+        raise Problems(Problem("--pooling", what, "leave it out"))
+
+
+def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = None) -> list[str]:
+    """Choose what the solved head reads; for the mean over the tokens `setup.model` becomes a `PooledClassifier`.
+
+    Called after `settle_solvers`, on the untouched checkpoint.
+
+    Args:
+        asked: `own`, `mean`, `auto`; None is `auto` for strategies for few rows, else `own`.
+        strategy: as given to `finetune`.
+        begun: the settings that a resumed run was begun with; its choice holds.
+
+    Returns:
+        Sentences for the plan.
+
+    Raises:
+        Problems: `mean` where it cannot be.
+    """
+    usual = "auto" if isinstance(strategy, str) and strategy.replace("_", "-") in FEW else "own"
+    wanted = asked or usual
+    if wanted == "own" or not setup.args.do_train:
+        return []
+    if against := _against(setup):
+        if wanted == "mean":
+            what, mend = against
+            raise Problems(Problem("--pooling mean", what, mend))
+        return [f"--pooling auto is own: {against[0]}."] if asked else []
+    before = begun.get("--pooling", "own") if begun else wanted
+    if "mean" in (wanted, before):
+        read_the_mean(setup)
+        return ["The head reads the mean over the tokens."]
+    if before == "own":
+        return []
+    solver = next(phase.solve for phase in setup.phases if phase.solve)
+    found = _choice(setup, solver)
+    if found is None:
+        return ["The head reads the features of the checkpoint's own class: too few rows to choose on."]
+    if found.better:
+        read_the_mean(setup)
+        return [f"The head reads the mean over the tokens: {words(found)}."]
+    return [f"The head reads the features of the checkpoint's own class: {words(found)}."]
+
+
+def words(found: Compared) -> str:
+    """The two poolings in figures."""
+    return (
+        f"on held-out rows {found.metric.replace('_', ' ')} of a solved head is {found.second:.3f} with the mean over the "
+        f"tokens, {found.first:.3f} with the class's own features (standard error of the difference {found.error:.3f})"
+    )
+
+
+def _against(setup: Setup) -> tuple[str, str] | None:
+    """Why the head cannot read the mean, and what to do; None if it can."""
+    from hf_transfer.pooled import pools
+
+    if not takes_mean(setup.phases):
+        return "this strategy trains the head step by step", f"use it with --strategy {TAKE_IT}"
+    if setup.is_peft:
+        return "an adapter is saved for the checkpoint's own class", "leave out --peft or --pooling"
+    tokens = setup.readout.tokens if setup.readout else None
+    if not pools(setup.model, tokens):
+        what = f"{type(setup.model).__name__} has no backbone, as AutoModel loads it, with a vector for each token"
+        return what, "leave it out"
+    return None
+
+
+def takes_mean(phases: Sequence[Phase]) -> bool:
+    """Whether the head is solved, once and at the end: what is trained step by step is read as its class reads it."""
+    *first, last = phases
+    return bool(last.solve) and all(phase.pairs for phase in first)
+
+
+def _choice(setup: Setup, solver: str | None) -> Compared | None:
+    limit = reading_limit(setup)
+    train = feature_rows(setup, "train", limit)
+    held = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+
+    def choose() -> Compared | None:
+        own = best_head(setup, str(solver), train, held)[1]
+        return choice(setup, own, mean_head(setup, str(solver), limit))
+
+    return from_first(setup.args, choose)
+
+
+def mean_head(setup: Setup, solver: str, limit: int | None = None) -> Solved | None:
+    """The best head on the mean over the tokens, which have been read already; None where there are none.
+
+    Args:
+        limit: as for `solving.feature_rows`.
+    """
+    train = mean_rows(setup, "train", limit)
+    if train is None:
+        return None
+    validation = mean_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+    config = setup.model.config
+    return solve_head(solver, config.problem_type, config.num_labels, train, validation)
+
+
+def choice(setup: Setup, own: Solved, mean: Solved | None) -> Compared | None:
+    """The two compared on the rows that both were chosen on; None where nothing was held out."""
+    if mean is None or own.held is None or mean.held is None:
+        return None
+    return compared(setup.model.config.problem_type, own.held[0], mean.held[0], own.held[1])
+
+
+def read_the_mean(setup: Setup) -> None:
+    """Put a `PooledClassifier` of the model's backbone in its place; groups and features go along."""
+    from hf_transfer.pooled import PooledClassifier
+
+    readout, old = setup.readout, setup.model
+    assert readout is not None and readout.tokens is not None
+    model = PooledClassifier(old.get_submodule(readout.tokens), old.config, readout.scores)
+    setup.model = model.to(next(old.parameters()).device)
+    setup.groups = _renamed(setup.groups, readout.tokens)
+    unused = {name for group in setup.groups if group.name == HEAD for name in group.parameters[:-2]}
+    setup.trainable = frozenset(name for name, _ in model.named_parameters() if name not in unused)
+    setup.readout, setup.pooling = Readout("classifier"), "mean"
+    setup.features = {key: {"own": rows["mean"]} for key, rows in setup.features.items() if "mean" in rows}
+
+
+def _renamed(groups: list[LayerGroup], tokens: str) -> list[LayerGroup]:
+    """The groups of the backbone under its new name; its pooler, which nobody reads, stays with the new head."""
+
+    def names(old: tuple[str, ...]) -> tuple[str, ...]:
+        begins = f"{tokens}."
+        return tuple(f"backbone.{name.removeprefix(begins)}" for name in old if name.startswith(begins))
+
+    found = {
+        group.name: LayerGroup(group.name, names(group.parameters), names(group.buffers)) for group in groups
+    }
+    pooler = found.pop(HEAD, LayerGroup(HEAD, (), ()))
+    head = (*pooler.parameters, "classifier.weight", "classifier.bias")
+    return [*found.values(), LayerGroup(HEAD, head, pooler.buffers)]
