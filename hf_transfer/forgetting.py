@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +113,7 @@ def _read(setup: Setup, model: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
         rows = rows.select(np.linspace(0, len(rows) - 1, MOST, dtype=int))
     groups = setup.groups if len(setup.groups) > 1 else []  # a model in one piece has no layers to look at
     widths: dict[str, int] = {}
-    looking: Any = hidden_states(setup.model, groups) if groups else nullcontext({})
-    with _same_draws(), looking as found:
+    with _same_draws(), hidden_states(setup.model, groups) as found:
 
         def read(model: Any, inputs: dict[str, Any]) -> Any:
             import torch

@@ -51,7 +51,7 @@ def test_a_model_in_one_piece_has_a_table_without_features(tmp_path: Path) -> No
     assert '<th scope="row">model</th>' in page and "**Forgetting:**" not in card
 
 
-@pytest.mark.parametrize("name", ["vit", "timm-resnet10t"])
+@pytest.mark.parametrize("name", ["resnet", "timm-convnext"])
 def test_images_are_watched(tmp_path: Path, name: str) -> None:
     rows = [{"image": image_runs.noise(i, tint=i % 2), "label": "ab"[i % 2]} for i in range(40)]
     options = {"watch_forgetting": True, "probe": False, "strategy": "partial:1"}

@@ -23,7 +23,7 @@ def hidden_states(model: nn.Module, groups: Sequence[LayerGroup]) -> Iterator[di
     """
     found: dict[str, torch.Tensor] = {}
     names = [group.name for group in groups]
-    behind = names[1] if names[0] == EMBEDDINGS and len(names) > 1 else None
+    behind = names[1] if names[:1] == [EMBEDDINGS] and len(names) > 1 else None
     handles: list[Any] = []
     for module, group in _own_modules(model, groups):
         if group not in (HEAD, EMBEDDINGS):
