@@ -108,9 +108,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     poor = _no_better(run.metrics, headline(job.data.problem_type))
     before: Probe = job.plan.get("probe") or Probe()
     hint = pooling_hint(job.setup, before)
-    poor += hint or transfer_warnings(
-        job.data, run.metrics, found.logits, job.probed, PREFIX, before.pooling
-    )
+    poor += hint or transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX, before.pooling)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)

@@ -38,9 +38,10 @@ class PooledClassifier(nn.Module):
 
     base_model_prefix = "backbone"
 
-    def __init__(self, backbone: nn.Module, config: Any, head: str = "") -> None:
+    def __init__(self, backbone: Any, config: Any, head: str = "") -> None:
         super().__init__()
-        self.backbone, self.config, self.head = backbone, config, head
+        self.backbone: Any = backbone
+        self.config, self.head = config, head
         self.config.architectures = [type(backbone).__name__]
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
 
@@ -97,9 +98,7 @@ def load(folder: str | Path) -> PooledClassifier:
     from hf_transfer.loading import quiet
 
     with quiet():
-        backbone, info = AutoModel.from_pretrained(
-            str(folder), dtype=torch.float32, output_loading_info=True
-        )
+        backbone, info = AutoModel.from_pretrained(str(folder), dtype=torch.float32, output_loading_info=True)
     guards = [name.removesuffix(".weight") for name in info["unexpected_keys"]]
     model = PooledClassifier(backbone, copy.deepcopy(backbone.config), guards[0] if guards else "")
     linear = load_file(Path(folder) / DENSE / "model.safetensors")

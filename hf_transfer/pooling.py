@@ -151,9 +151,7 @@ def read_the_mean(setup: Setup) -> None:
     unused = {name for group in setup.groups if group.name == HEAD for name in group.parameters[:-2]}
     setup.trainable = frozenset(name for name, _ in model.named_parameters() if name not in unused)
     setup.readout, setup.pooling = Readout("classifier"), "mean"
-    setup.features = {
-        key: {"own": rows["mean"]} for key, rows in setup.features.items() if "mean" in rows
-    }
+    setup.features = {key: {"own": rows["mean"]} for key, rows in setup.features.items() if "mean" in rows}
 
 
 def _renamed(groups: list[LayerGroup], tokens: str) -> list[LayerGroup]:
@@ -163,7 +161,9 @@ def _renamed(groups: list[LayerGroup], tokens: str) -> list[LayerGroup]:
         begins = f"{tokens}."
         return tuple(f"backbone.{name.removeprefix(begins)}" for name in old if name.startswith(begins))
 
-    found = {group.name: LayerGroup(group.name, names(group.parameters), names(group.buffers)) for group in groups}
+    found = {
+        group.name: LayerGroup(group.name, names(group.parameters), names(group.buffers)) for group in groups
+    }
     pooler = found.pop(HEAD, LayerGroup(HEAD, (), ()))
     head = (*pooler.parameters, "classifier.weight", "classifier.bias")
     return [*found.values(), LayerGroup(HEAD, head, pooler.buffers)]

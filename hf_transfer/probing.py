@@ -17,8 +17,8 @@ from hf_transfer.solving import (
     best_head,
     feature_rows,
     mean_rows,
-    readout_of,
     reading_limit,
+    readout_of,
     through,
 )
 from hf_transfer.tasks.classification import label_array
@@ -26,6 +26,7 @@ from hf_transfer.tasks.classification import label_array
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.training import Setup
+
 
 @dataclass(frozen=True)
 class Probe:

@@ -142,7 +142,10 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation)))
     put(setup.model, setup.readout, view, solved.head)
     _check(setup, train, view, solved)
-    problem, facts = setup.model.config.problem_type, solved.facts | {"view": view.name, "pooling": setup.pooling}
+    problem, facts = (
+        setup.model.config.problem_type,
+        solved.facts | {"view": view.name, "pooling": setup.pooling},
+    )
     facts["train_loss"] = loss(problem, solved.head(through(setup, view, train).features), train.labels)
     logits = None if validation is None else solved.head(through(setup, view, validation).features)
     if validation is not None and logits is not None:

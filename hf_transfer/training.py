@@ -67,7 +67,9 @@ class Setup:
     row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
-    pooling: str = "own"  # what a solved head reads: what the model's class reads, or the mean over the tokens
+    pooling: str = (
+        "own"  # what a solved head reads: what the model's class reads, or the mean over the tokens
+    )
     features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
 
     @property

@@ -38,12 +38,12 @@ def compared(problem_type: str, first: np.ndarray, second: np.ndarray, labels: n
         labels: ids (n,), a 0/1 matrix (n, C) or values (n,). Several labels are given at thresholds tuned on them.
     """
     whole = np.ones((1, len(labels)))
-    values = [float(_metric(problem_type, scores, labels, whole)[0]) for scores in (first, second)]
+    before, after = (float(_metric(problem_type, scores, labels, whole)[0]) for scores in (first, second))
     gains = [
         _metric(problem_type, second, labels, counts) - _metric(problem_type, first, labels, counts)
         for counts in resampled(np.ones(len(labels), dtype=np.int64), RESAMPLES, seed=0)
     ]
-    return Compared(headline(problem_type), *values, float(np.std(np.concatenate(gains))))
+    return Compared(headline(problem_type), before, after, float(np.std(np.concatenate(gains))))
 
 
 def _metric(problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
