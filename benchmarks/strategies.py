@@ -23,7 +23,7 @@ import pandas as pd
 SETS = {"sst2": ("sentence", "label"), "trec": ("text", "coarse_label")}
 STRATEGIES = (
     *("feature-extraction", "full", "lp-ft", "partial:2", "gradual", "two-phase", "bitfit", "lora"),
-    *("norms", "prototypes", "ridge"),
+    *("norms", "prototypes", "ridge", "contrastive", "feature-extraction+mean"),
 )
 FIELDS = ("set", "rows", "seed", "strategy", "accuracy", "f1_macro", "validation", "probe", "seconds")
 
@@ -54,10 +54,11 @@ def measured(frames: dict[str, pd.DataFrame], strategy: str, seed: int, folder: 
     }
     args = {"output_dir": folder, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
             "load_best_model_at_end": False, "eval_strategy": "no"}  # fmt: skip
+    strategy, _, pooling = strategy.partition("+")
     peft = "lora" if strategy == "lora" else None
     run = finetune(
         "text-classification", minilm(), DatasetDict(splits), args=args, seed=seed, peft_config=peft,
-        strategy="full" if peft else strategy, skip_reload_check=True, probe=True, overwrite_output_dir=True,
+        strategy="full" if peft else strategy, pooling=pooling or None, skip_reload_check=True, probe=True, overwrite_output_dir=True,
         text_column="text", label_column="label",
     )  # fmt: skip
     return run.metrics

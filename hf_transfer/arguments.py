@@ -37,6 +37,7 @@ FOR_FINETUNE = (
         "early_stopping_patience",
         "pooling",
         "probe",
+        "watch_forgetting",
         "max_length",
         "cpu_threads",
     ),
@@ -108,6 +109,9 @@ class Arguments:
     )
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+    watch_forgetting: bool = flag(
+        "Transfer", False, "Compare features and answers with the checkpoint's, in the report."
     )
 
     class_weights: list[str] | None = field(

@@ -33,12 +33,14 @@ class Assessment:
         thresholds: probability from which each label is given, tuned on validation; None unless multi-label.
         logits: (rows, labels) per split.
         predictions: the table of the split that the report is about (the test if there is one).
+        forgetting: what has moved since the checkpoint, from `forgetting.after`; None unless it was watched.
     """
 
     results: dict[str, float] = field(default_factory=dict)
     thresholds: list[float] | None = None
     logits: dict[str, np.ndarray] = field(default_factory=dict)
     predictions: pd.DataFrame | None = None
+    forgetting: dict[str, Any] | None = None
 
 
 def assess(

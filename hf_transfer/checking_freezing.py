@@ -107,8 +107,8 @@ def _learns_head_alone(subject: Subject) -> bool:
 
 
 def frozen_heads(subject: Subject) -> list[Problem]:
-    """A head that peft left frozen, or one that was drawn anew and is frozen."""
-    head = head_names(subject) if subject.learning() else None
+    """A head that peft left frozen, or one that was drawn anew and is frozen. (Ours may learn in a later phase.)"""
+    head = head_names(subject) if subject.learning() and not subject.is_ours else None
     frozen = [name for name in subject.frozen() if name in (head or ())]
     if subject.is_peft and head and len(frozen) == len(head) and not _is_language_model(subject.model):
         what = "the head is frozen under the adapter, and not saved with it: a new head stays random"

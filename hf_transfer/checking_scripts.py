@@ -39,9 +39,9 @@ def check_script(script: str) -> list[tuple[str, list[Problem]]]:
     path, name = _split(script)
     with _as_a_program(path), _stopped_at_training():
         objects, reached = _imported(path)
-        if name and not (reached and name not in objects):
+        if name:
             objects = _named(path, objects, name)
-        if reached is not None and not name:
+        elif reached is not None:
             objects = {**objects, "trainer.train()": reached}
         found = targets(objects, only=name)
         if not found:

@@ -60,9 +60,10 @@ def subject_of(trainer_or_model: Any, optimizer: Any = None, scheduler: Any = No
         Problems: it is neither a Trainer nor a model, or its optimizer cannot be made.
     """
     if isinstance(trainer_or_model, nn.Module):
-        model = without_wrappers(trainer_or_model)
-        return Subject(model, _plain(optimizer, "optimizer"), _plain(scheduler, "scheduler"))
-    trainer, model = trainer_or_model, getattr(trainer_or_model, "model", None)
+        given = without_wrappers(trainer_or_model)
+        return Subject(given, _plain(optimizer, "optimizer"), _plain(scheduler, "scheduler"))
+    trainer: Any = trainer_or_model
+    model = getattr(trainer, "model", None)
     if not isinstance(model, nn.Module) or not hasattr(trainer, "create_optimizer"):
         what = f"a {type(trainer).__name__} was given"
         raise Problems(Problem("check_training", what, "give a transformers Trainer or a torch model"))

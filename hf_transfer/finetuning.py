@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ def finetune(
     early_stopping_patience: int | None = None,
     pooling: str | None = None,
     probe: bool = True,
+    watch_forgetting: bool = False,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -103,6 +105,7 @@ def finetune(
             makes the run folder a sentence-transformers model; `auto`, the mean where it is better by more than a standard
             error. By default `auto` for `prototypes`, `ridge` and `contrastive`, else `own`.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
+        watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -124,6 +127,7 @@ def finetune(
     """
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
+    from hf_transfer.forgetting import before, watching
     from hf_transfer.plan import print_plan
     from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
@@ -195,6 +199,8 @@ def finetune(
     if redrawn and probe:
         probe = False
         notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
+    watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
+    notes += told
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {
@@ -249,6 +255,8 @@ def finetune(
         found = probed(setup, measured_splits(args, data))
         job.probed.update(found.logits)
         job.plan["probe"] = found
+    if watch_forgetting:
+        job = replace(job, before=before(setup, own_head=not new))
     return finish(job, train(setup, resume, start) if args.do_train else [])
 
 
@@ -311,8 +319,6 @@ def _planned(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> 
 
     What was given wins over what a named strategy brings along; phases of one's own keep what they say.
     """
-    from dataclasses import replace
-
     found = []
     for phase in phases(strategy, groups):
         own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}

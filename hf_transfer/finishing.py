@@ -15,6 +15,7 @@ from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.data import Data
+    from hf_transfer.forgetting import Before
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
@@ -37,6 +38,7 @@ class Job:
     probed: dict[str, Any] = field(
         default_factory=dict
     )  # logits of a solved head on the untouched checkpoint
+    before: Before | None = None  # the untouched checkpoint, where forgetting is watched
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -51,6 +53,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
         NotPushed: everything is on disk, but the push that was asked for failed.
     """
     from hf_transfer.assess import PREFIX, assess
+    from hf_transfer.forgetting import after
     from hf_transfer.probing import probe_results
     from hf_transfer.training import what_is_safe
 
@@ -67,6 +70,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
             world=(args.process_index, args.world_size),
         )
         found.results |= probe_results(data, job.probed, PREFIX)
+        found.forgetting = after(job.setup, job.before) if job.before else None
         run = Run(args.output_dir, _train_results(ledger) | found.results)
         if args.process_index == 0:
             _write(run, job, found, ledger)
@@ -90,6 +94,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     """Everything that the first process leaves in the run folder, and the table of results."""
     from hf_transfer.assess import PREFIX
     from hf_transfer.evaluation.classification import headline
+    from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
     from hf_transfer.probing import Probe, pooling_hint, transfer_warnings
     from hf_transfer.record import next_commands, write_record
@@ -100,6 +105,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     folder = Path(run.output_dir)
     trained = None if job.skip_reload_check else reference(job, found)
     run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
+    if found.forgetting and job.before:
+        add_weights(found.forgetting, job.before, run._model)
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
         with placed(folder) as beside:

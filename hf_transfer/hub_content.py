@@ -16,7 +16,7 @@ from hf_transfer.run import ADAPTER, CARD, OWN, PLOTS, POOLED, REPORT, RUN, is_p
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".vocab", ".spm")
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 NOT_OURS = ("trainer_state.json", "train_results.json", "eval_results.json", "test_results.json")
-DRAWN = ("learning_curve", "confusion", "per_class", "scatter")  # plots without texts
+DRAWN = ("learning_curve", "confusion", "per_class", "scatter", "drift")  # plots without texts
 NAMES_A_FOLDER = ("_name_or_path", "name_or_path", "base_model_name_or_path")
 TEXT = (".json", ".txt", ".md", ".jinja", ".html")
 

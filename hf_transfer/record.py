@@ -201,6 +201,7 @@ def write_record(
         "plan_notes": plan["notes"],
         "begun": begun_with(Path(args.output_dir)),
         "files": _written(Path(args.output_dir)),
+        **({"forgetting": found.forgetting} if found.forgetting else {}),
     }
     write_json(Path(args.output_dir) / RUN, record)
 

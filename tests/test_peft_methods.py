@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from architectures import LABELS, inputs, make
+from architectures import inputs, make
+from classifiers import LABELS
 from small_training import NoProcessor, changed, make_setup, state
 
 from hf_transfer.adapters import can_merge, has_only_adapter, load_adapter

@@ -15,7 +15,7 @@ import torch
 from architectures import make
 from small_training import make_setup, random_rows, training_arguments
 from transformers import Trainer, default_data_collator
-from two_processes import CASES, LENGTHS, trained, uneven
+from two_processes import CASES, LENGTHS, SOLVED, solved, trained, uneven
 
 from hf_transfer.data.batching import EpochSampler
 from hf_transfer.training import phase_trainer
@@ -100,6 +100,17 @@ def test_rows_that_do_not_divide_weigh_once(name: str, two: Path, tmp_path: Path
 
 def test_two_processes_go_on_in_the_middle_of_the_second_epoch(two: Path) -> None:
     assert torch.load(two / "uneven.pt")["resumed"] == [True, True]
+
+
+@pytest.mark.parametrize("strategy", SOLVED)
+def test_heads_are_solved_alike_on_two_processes(strategy: str, two: Path, tmp_path: Path) -> None:
+    """Features are read by both and gathered; pairs are of each process's own rows, so their steps differ."""
+    found = torch.load(two / "uneven.pt")["solved"][strategy]
+    assert found["alike"]
+    if strategy != "contrastive":
+        alone = solved(tmp_path / "alone", strategy, per_device_train_batch_size=8)
+        for key, value in alone["state"].items():
+            assert (found["state"][key] - value).abs().max() < 1e-4, key
 
 
 def _free_port() -> str:

@@ -17,6 +17,7 @@ from peft import LoraConfig
 from small_training import changed, make_setup, random_rows, state
 
 from hf_transfer.data.batching import EpochSampler
+from hf_transfer.solving import settle_solvers
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
@@ -105,10 +106,24 @@ CASES: dict[str, dict[str, Any]] = {
     "idle": {"n": 9},
     "accumulation": {"n": 25, "gradient_accumulation_steps": 2},
     "lora": {"lora": True},
-    "frozen statistics": {"name": "resnet", "strategy": "feature-extraction"},
+    "frozen statistics": {"name": "resnet", "strategy": [Phase("head", ("head",), learning_rate=1e-3)]},
 }
 
 
+def solved(folder: Path, strategy: str, **sizes: Any) -> dict[str, Any]:
+    """A strategy that solves its head, on thirteen rows and a few steps where it trains too."""
+    model = architectures.make("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model.config.problem_type = "single_label_classification"
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {"n": 13, "max_steps": 3, "optim": "sgd", "learning_rate": 0.1}
+    setup = make_setup(model, "bert", folder, strategy, **(given | sizes))
+    settle_solvers(setup)
+    train(setup)
+    mine = state(setup.model)
+    return {"state": mine, "alike": replicas_alike(mine)}
+
+
+SOLVED = ("ridge", "lp-ft", "contrastive")
 SAVED: dict[str, Any] = {"n": 25, "save_strategy": "steps", "save_steps": 6}
 
 
@@ -122,13 +137,14 @@ def interrupted(folder: Path, **arguments: Any) -> list[bool]:
 
 def main(folder: Path) -> None:
     cases = {key: uneven(folder / key, per_device_train_batch_size=4, **CASES[key]) for key in CASES}
+    heads = {key: solved(folder / key, key, per_device_train_batch_size=4) for key in SOLVED}
     resumed = interrupted(folder / "interrupted", per_device_train_batch_size=4, save_total_limit=2)
     found = trained(folder / "run", per_device_train_batch_size=4)
     found["replicas"] = two_phases(folder / "phases")
     assert torch.distributed.get_world_size() == 2
     if torch.distributed.get_rank() == 0:
         torch.save(found.pop("weights"), folder / "weights.pt")
-        torch.save({"cases": cases, "resumed": resumed}, folder / "uneven.pt")
+        torch.save({"cases": cases, "resumed": resumed, "solved": heads}, folder / "uneven.pt")
         found["order"] = list(EpochSampler(32, seed=42, lengths=LENGTHS, batch_size=8))
         (folder / "found.json").write_text(json.dumps(found))
     torch.distributed.barrier()

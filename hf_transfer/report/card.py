@@ -10,7 +10,7 @@ from hf_transfer.run import write_text
 
 from ..licenses import front_matter
 from . import tables, training
-from .figures import Figure, baseline_words, figures, headline, measured_words, probe_words
+from .figures import Figure, baseline_words, figures, forgetting_words, headline, measured_words, probe_words
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
@@ -271,7 +271,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
     """Everything the template shows, worked out beforehand."""
     from markupsafe import Markup
 
-    plots = ("learning_curve", "confusion", "per_class", "scatter")
+    plots = ("learning_curve", "confusion", "per_class", "scatter", "drift")
     measured = figures(record, record.measured)
     columns = record.data.get("columns") or {}
     known = [*record.labels, *map(str, columns.values()), *map(str, record.data.get("files") or [])]
@@ -292,6 +292,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "forgetting": forgetting_words(record),
         "rows": record.audit.get("rows") or {},
         "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},
         "warnings": [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .read import Record
-from .wording import LOWER_IS_BETTER, METRICS, metric_name
+from .wording import LOWER_IS_BETTER, METRICS, count, metric_name, number, share
 
 _NO_METRIC = (
     "loss",
@@ -99,6 +99,36 @@ def probe_words(record: Record) -> str:
     kind = "ridge regression" if record.problem_type == "regression" else "logistic regression"
     read = "mean over the tokens" if record.run.get("probe_pooling") == "mean" else "features"
     return f"{kind} on the {read} of the checkpoint before training: what it knew already"
+
+
+def forgetting_words(record: Record) -> str:
+    """How far the model has moved from the checkpoint, in one sentence; empty when it was not watched."""
+    found = record.run.get("forgetting") or {}
+    moved = [row for row in found.get("groups") or [] if finite(row.get("relative_distance")) is not None]
+    parts = []
+    if moved:
+        most = max(moved, key=lambda row: float(row["relative_distance"]))
+        cka = finite(most.get("cka"))
+        beside = "" if cka is None else f", linear CKA {number(cka)}"
+        how = f"relative distance {number(most['relative_distance'])}{beside}"
+        parts.append(
+            f"the features moved most in {most['group']} ({how})"
+            if most["relative_distance"]
+            else "no feature moved"
+        )
+    head = found.get("head") or {}
+    if "agreement" in head:
+        what = "labels" if record.problem_type == "multi_label_classification" else "rows"
+        parts.append(
+            f"the checkpoint's own head gave the same answer on {share(head['agreement'])} of the {what} "
+            f"(mean KL divergence {number(head['kl'])})"
+        )
+    elif head:
+        parts.append(
+            f"the values differ from those of its own head by {number(head['mean_difference'])} on average"
+        )
+    where = f"Compared with the checkpoint on {count(found.get('rows'))} {found.get('split')} rows"
+    return f"{where}, {' and '.join(parts)}." if parts else ""
 
 
 def measured_words(record: Record) -> str:

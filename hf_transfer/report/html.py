@@ -10,7 +10,7 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from . import tables, training
-from .figures import baseline_words, figures, headline, measured_words, probe_words
+from .figures import baseline_words, figures, forgetting_words, headline, measured_words, probe_words
 from .plots import DPI, write_plots
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
@@ -20,6 +20,7 @@ ALTERNATIVES = {
     "learning_curve": "Line plots over training steps: loss, and the metric the model was chosen by on validation.",
     "confusion": "Matrix of true against predicted classes; the table beside it lists the pairs mixed up most.",
     "per_class": "Bars of F1 per class; the same figures are in the table of classes.",
+    "drift": "Lines over layers, from the input up: how far features and weights moved, and how alike features stayed.",
     "scatter": "Scatter of predicted against actual values with the diagonal, and a histogram of the residuals.",
 }
 
@@ -69,6 +70,8 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "forgetting": forgetting_words(record),
+        "drift": (record.run.get("forgetting") or {}).get("groups") or [],
         "validation": {figure.key: figure for figure in figures(record, "eval")},
         "kind": record.problem_type.split("_")[0],
         "classes": classes,

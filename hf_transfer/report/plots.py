@@ -5,6 +5,7 @@ Drawn with matplotlib's objects on Agg alone: no pyplot, no window, no state sha
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ COUNTED_CLASSES = 12  # nor more counts than this squared in a matrix
 def write_plots(folder: Path | str) -> dict[str, Path]:
     """Draw what the run folder has figures for into `plots/`; returns file paths by name (`learning_curve`, ...).
 
-    `learning_curve` needs the history; `confusion` and `per_class`, or for regression `scatter`, the predictions.
+    `learning_curve` needs the history; `confusion` and `per_class`, or for regression `scatter`, the predictions; `drift`, that forgetting was
+    watched.
     """
     record = read_record(folder)
     drawn = {"learning_curve": learning_curve(record)}
@@ -37,6 +39,7 @@ def write_plots(folder: Path | str) -> dict[str, Path]:
         drawn["per_class"] = per_class(record)
         if record.problem_type == "single_label_classification":
             drawn["confusion"] = confusion(record)
+    drawn["drift"] = drift(record)
     target = record.folder / "plots"
     target.mkdir(exist_ok=True)
     return {
@@ -48,8 +51,8 @@ def learning_curve(record: Record) -> Figure | None:
     """Loss (training and validation) and the headline metric on validation, over steps; phases are marked."""
     train, validation = training.curve(record, "loss"), training.curve(record, "eval_loss")
     metric = training.curve(record, f"eval_{record.headline}")
-    if not train[0] and not validation[0]:
-        return None
+    if not any(step > 0 for step in (*train[0], *validation[0])):
+        return None  # nothing was trained, or the head was solved
     figure = _figure(9.6 if metric[0] else 6.4, 3.6)
     left, *right = figure.subplots(1, 2 if metric[0] else 1, squeeze=False)[0]
     left.plot(*train, color=BLUE, linewidth=1.4, label="training", marker="." if len(train[0]) < 40 else None)
@@ -63,6 +66,9 @@ def learning_curve(record: Record) -> Figure | None:
         baseline = finite(record.results.get(f"eval_baseline_{record.headline}"))
         if baseline is not None:
             axes.axhline(baseline, color=GREY, linestyle=":", linewidth=1.4, label="baseline")
+        probe = finite(record.results.get(f"eval_probe_{record.headline}"))
+        if probe is not None:
+            axes.axhline(probe, color=GREY, linestyle="--", linewidth=1.2, label="probe before training")
         _name(axes, f"{METRICS.get(record.headline, record.headline)} on validation", "step", "")
         axes.legend(frameon=False)
     for axes in (left, *right):
@@ -148,6 +154,33 @@ def per_class(record: Record) -> Figure:
     axes.set_ylim(-0.6, max(len(rows), 2) - 0.4)
     _ticks(axes, "y", [names[row["label"]] for row in rows], 9)
     axes.grid(False, axis="y")
+    return figure
+
+
+def drift(record: Record) -> Figure | None:
+    """Where forgetting was watched: features and weights against the checkpoint's, over the layer groups."""
+    rows = (record.run.get("forgetting") or {}).get("groups") or []
+    names = [str(row["group"]).removeprefix("block.") for row in rows]
+    lines = {
+        key: [math.nan if (value := finite(row.get(key))) is None else value for row in rows]
+        for key in ("relative_distance", "weight_distance", "cka")
+    }
+    if all(math.isnan(value) for values in lines.values() for value in values):
+        return None
+    figure = _figure(9.6, 3.6)
+    left, right = figure.subplots(1, 2)
+    for key, color, name in (("relative_distance", BLUE, "features"), ("weight_distance", ORANGE, "weights")):
+        left.plot(lines[key], color=color, marker="o", markersize=4, linewidth=1.8, label=name)
+    right.plot(lines["cka"], color=BLUE, marker="o", markersize=4, linewidth=1.8)
+    _name(left, "Relative distance from the checkpoint", "layer group (numbers: blocks)", "")
+    _name(right, "Linear CKA with the checkpoint", "layer group (numbers: blocks)", "")
+    left.legend(frameon=False)
+    left.set_ylim(bottom=0)
+    known = [value for value in lines["cka"] if not math.isnan(value)]
+    right.set_ylim(min(0.9, *known, 1) - 0.02, 1.01)  # a difference of a thousandth shall look like one
+    step = max(1, len(names) // 12)
+    for axes in (left, right):
+        axes.set_xticks(range(0, len(names), step), names[::step], fontsize=9)
     return figure
 
 

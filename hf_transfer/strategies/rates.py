@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Tables and tokens that say where or what kind a position is: decay would pull them to a meaningless origin.
 _PLACES = re.compile(
-    r"(pos_embed|position|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)"
+    r"(pos_embed|position|(^|\.)wpe\.|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)"
 )
 # Scales of PEFT methods, around 1 or 0.1: DoRA's magnitudes, the vectors of IA3 and VeRA; and learned tokens.
 _SCALES = re.compile(r"(lora_magnitude_vector|ia3_l\.|vera_lambda_|prompt_encoder\.)")

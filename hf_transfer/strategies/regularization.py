@@ -111,8 +111,10 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 IMBALANCE = ("class_weights", "logit_adjustment", "weighted_sampling")
 OF_LABELS = (*IMBALANCE, "focal_gamma", "r_drop", "mixup", "cutmix")  # need labels, and probabilities of them
-OF_LOSS = ("class_weights", "logit_adjustment", "focal_gamma", "r_drop", "l2_sp", "mixout", "mixup", "cutmix")
-OF_LOSS += ("label_smoothing_factor",)
+OF_LOSS = (
+    *("class_weights", "logit_adjustment", "focal_gamma", "r_drop", "l2_sp", "mixout", "mixup", "cutmix"),
+    "label_smoothing_factor",
+)
 COPIES = ("l2_sp", "mixout", "ema", "soup", "wise_ft")  # hold whole weights beside the model's
 FROZEN_BASE = ("l2_sp", "mixout", "reinit_layers")  # change what PEFT keeps as it is
 
