@@ -38,7 +38,7 @@ class PooledClassifier(nn.Module):
 
     base_model_prefix = "backbone"
 
-    def __init__(self, backbone: nn.Module, config: Any, head: str = "") -> None:
+    def __init__(self, backbone: Any, config: Any, head: str = "") -> None:
         super().__init__()
         self.backbone: Any = backbone
         self.config, self.head = config, head

@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hf_transfer.run import is_pooled
 
 # Runs alone, without hf_transfer: what any user of the saved model would write.
 SCRIPT = """
@@ -48,6 +51,28 @@ OWN_SCRIPT = SCRIPT.replace("from peft import PeftModel", "from hf_transfer impo
     "PeftModel.from_pretrained(base", "load_adapter(base"
 )
 
+# A model that reads the mean over its tokens: by sentence-transformers, or where it is missing by this package.
+POOLED_SCRIPT = """
+import json, sys
+import numpy as np, torch
+job = json.load(open(sys.argv[1]))
+torch.set_num_threads(job["threads"])
+rows = [(row["text"], row["text_pair"]) if isinstance(row, dict) else row for row in job["rows"]]
+if job["library"]:
+    from sentence_transformers import SentenceTransformer
+    model = SentenceTransformer(job["folder"], device="cpu")
+    scores = model.encode(rows, batch_size=1, show_progress_bar=False)
+else:
+    from hf_transfer.pooled import load
+    from transformers import AutoTokenizer
+    model, processor, scores = load(job["folder"]), AutoTokenizer.from_pretrained(job["folder"]), []
+    for row in rows:
+        inputs = processor(*(row if isinstance(row, tuple) else (row,)), truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            scores.append(model(**inputs)["logits"].numpy()[0])
+np.save(job["out"], np.stack(scores))
+"""
+
 
 def reloaded_scores(
     folder: str | Path, task: Any, rows: list[Any], adapter: str | Path | None = None, base: str | None = None
@@ -64,6 +89,7 @@ def reloaded_scores(
             "auto_class": task.auto_class,
             "processor_class": task.processor_class,
             "adapter": str(adapter) if adapter else None,
+            "library": find_spec("sentence_transformers") is not None,
             "base": base,
             "threads": 1,
             "kind": "image" if "image" in task.inputs else "text",
@@ -71,7 +97,8 @@ def reloaded_scores(
             "out": str(here / "scores.npy"),
         }
         (here / "job.json").write_text(json.dumps(job))
-        (here / "check.py").write_text(OWN_SCRIPT if _is_ours(adapter) else SCRIPT)
+        script = OWN_SCRIPT if _is_ours(adapter) else POOLED_SCRIPT if is_pooled(folder) else SCRIPT
+        (here / "check.py").write_text(script)
         done = subprocess.run(
             [sys.executable, str(here / "check.py"), str(here / "job.json")],
             capture_output=True,

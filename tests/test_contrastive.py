@@ -53,7 +53,7 @@ def test_a_run_learns_from_few_rows(tmp_path: Path) -> None:
     run = finetune(
         "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(160), strategy="contrastive", seed=1,
         args=QUIET | {"output_dir": str(tmp_path / "run"), "learning_rate": 2e-3, "num_train_epochs": 6},
-        skip_reload_check=True,
+        skip_reload_check=True, pooling="own",
     )  # fmt: skip
     assert run.metrics["test_accuracy"] >= 0.9 > run.metrics["test_probe_accuracy"]
 

@@ -39,7 +39,7 @@ def test_the_probe_stands_beside_the_result_and_changes_nothing(tmp_path: Path) 
 
 
 def test_feature_extraction_is_its_own_probe(tmp_path: Path) -> None:
-    run = run_of(tmp_path, strategy="feature-extraction")
+    run = run_of(tmp_path, strategy="feature-extraction", pooling="mean")
     assert run.metrics["test_probe_accuracy"] == run.metrics["test_accuracy"]
 
 

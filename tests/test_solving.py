@@ -88,6 +88,7 @@ def test_whole_runs_of_every_problem_type(kind: str, strategy: str, tmp_path: Pa
     run = finetune(
         "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(120, kind), strategy=strategy,
         args=QUIET | {"output_dir": str(tmp_path / "run")}, skip_reload_check=kind != "single", seed=3,
+        pooling="own",
     )  # fmt: skip
     assert run.metrics["train_loss"] > 0 and run.metrics["train_samples_per_second"] > 0
     first = json.loads((tmp_path / "run" / "phases.json").read_text())[0]

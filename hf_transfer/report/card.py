@@ -54,10 +54,10 @@ def card_data(record: Record, repo_id: str | None = None, adapter_only: bool = F
     task, dataset = record.run.get("task"), hub_id(record.data.get("hub_id"))
     licence = front_matter(record.base.get("license"), record.data.get("license"), record.base)
     base = hub_id(record.base.get("id"))
-    measured = figures(record, record.measured)
+    measured, pooled = figures(record, record.measured), record.run.get("pooling") == "mean"
     return ModelCardData(
         model_name=model_name(record, repo_id),
-        library_name="peft" if adapter_only else "transformers",
+        library_name="peft" if adapter_only else "sentence-transformers" if pooled else "transformers",
         pipeline_tag=task,
         base_model=base,
         base_model_relation=("adapter" if adapter_only else "finetune") if base else None,
@@ -133,6 +133,8 @@ def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = Fal
     text = '"A text of your own."'
     if "text_pair" in (record.data.get("columns") or {}):
         text = '{"text": "A text of your own.", "text_pair": "And the one it goes with."}'
+    if record.run.get("pooling") == "mean":
+        return _by_sentence_transformers(record, repo_id or PLACEHOLDER)
     images = "image" in task
     given = '"picture.jpg"' if images else f"{text}, truncation=True"
     model = repo_id or PLACEHOLDER
@@ -185,6 +187,34 @@ def _with_adapter_beside(record: Record, task: str, model: str) -> list[str]:
         'adapted = load_adapter(base, name, "adapter")',
         f'model = pipeline("{task}", model=adapted, {keyword}={processor}.from_pretrained(name))',
     ]
+
+
+def _by_sentence_transformers(record: Record, model: str) -> str:
+    """A model that reads the mean over its tokens: its `encode` gives the logits."""
+    pairs = "text_pair" in (record.data.get("columns") or {})
+    given = '("A text of your own.", "And the one it goes with.")' if pairs else '"A text of your own."'
+    lines = [
+        "from sentence_transformers import SentenceTransformer  # version 6 or newer",
+        "",
+        f'model = SentenceTransformer("{model}")',
+        f"(logits,) = model.encode([{given}], convert_to_tensor=True)",
+    ]
+    labels = "labels = model[0].model.config.id2label"
+    if record.problem_type == "regression":
+        lines += ["print(logits.item())  # the value"]
+    elif record.problem_type == "multi_label_classification":
+        values = record.run.get("thresholds") or [0.5] * len(record.labels)
+        lines += [
+            labels,
+            f"thresholds = [{', '.join(f'{value:.6g}' for value in values)}]  # in the order of the labels",
+            "print([labels[i] for i, p in enumerate(logits.sigmoid().tolist()) if p >= thresholds[i]])",
+        ]
+    else:
+        lines += [
+            labels,
+            "print({labels[i]: p for i, p in enumerate(logits.softmax(0).tolist())})  # probabilities",
+        ]
+    return "\n".join(lines)
 
 
 def _with_thresholds(record: Record, given: str) -> list[str]:

@@ -137,6 +137,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("Parameters", count(base.get("parameters")) if base.get("parameters") else None),
         ("New parameters", ", ".join(map(str, base.get("new") or []))),
         ("Strategy", run.get("strategy")),
+        ("Head reads", "the mean over the tokens" if run.get("pooling") == "mean" else None),
         (
             "Adapter",
             ", ".join(f"{key} {value}" for key, value in peft.items() if not isinstance(value, dict | list)),
