@@ -52,10 +52,10 @@ def test_pairs_teach_the_backbone_and_the_head_is_solved_after(name: str, tmp_pa
 def test_a_run_learns_from_few_rows(tmp_path: Path) -> None:
     run = finetune(
         "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(160), strategy="contrastive", seed=1,
-        args=QUIET | {"output_dir": str(tmp_path / "run"), "learning_rate": 2e-3, "num_train_epochs": 6},
+        args=QUIET | {"output_dir": str(tmp_path / "run"), "learning_rate": 2e-3, "num_train_epochs": 20},
         skip_reload_check=True, pooling="own",
     )  # fmt: skip
-    assert run.metrics["test_accuracy"] >= 0.9 > run.metrics["test_probe_accuracy"]
+    assert run.metrics["test_accuracy"] >= run.metrics["test_baseline_accuracy"] + 0.2
 
 
 def test_it_needs_one_label_a_row(tmp_path: Path) -> None:
