@@ -155,6 +155,14 @@ def _weights(setup: Setup) -> tuple[dict[str, str], dict[str, Any]]:
         for name, parameter in model.named_parameters()
         if name in moving and plain[name] in groups
     }
+    if getattr(adapter_of(model), "init_lora_weights", True) not in (True, "gaussian"):
+        for (
+            name,
+            layer,
+        ) in model.named_modules():  # PiSSA and its like move a part of the weights into the adapter
+            if hasattr(layer, "get_delta_weight"):
+                start = layer.get_delta_weight(layer.active_adapters[0]).detach().float().cpu()
+                weights[plain[f"{name}.base_layer.weight"]] += start
     return groups, weights
 
 

@@ -109,6 +109,11 @@ def test_a_resumed_run_is_compared_with_the_checkpoint_and_not_with_where_it_wen
     )
 
 
+def test_weights_that_pissa_moves_into_its_adapter_have_not_moved(tmp_path: Path) -> None:
+    run = run_of(tmp_path, peft_config="pissa", args={"learning_rate": 0.0, "max_steps": 1})
+    assert all(distance < 1e-6 for distance in moved(run, "weight_distance").values())
+
+
 @pytest.mark.parametrize(
     ("peft", "merges"), [("lora", True), ("houlsby", False), ("prompt", False), ("prefix", False)]
 )

@@ -160,7 +160,7 @@ def per_class(record: Record) -> Figure:
 def drift(record: Record) -> Figure | None:
     """Where forgetting was watched: features and weights against the checkpoint's, over the layer groups."""
     rows = (record.run.get("forgetting") or {}).get("groups") or []
-    names = [str(row["group"]).removeprefix("block.") for row in rows]
+    names = [str(row["group"]).removeprefix("block.").replace("embeddings", "E") for row in rows]
     lines = {
         key: [math.nan if (value := finite(row.get(key))) is None else value for row in rows]
         for key in ("relative_distance", "weight_distance", "cka")
@@ -172,8 +172,8 @@ def drift(record: Record) -> Figure | None:
     for key, color, name in (("relative_distance", BLUE, "features"), ("weight_distance", ORANGE, "weights")):
         left.plot(lines[key], color=color, marker="o", markersize=4, linewidth=1.8, label=name)
     right.plot(lines["cka"], color=BLUE, marker="o", markersize=4, linewidth=1.8)
-    _name(left, "Relative distance from the checkpoint", "layer group (numbers: blocks)", "")
-    _name(right, "Linear CKA with the checkpoint", "layer group (numbers: blocks)", "")
+    _name(left, "Relative distance from the checkpoint", "layer group (E: embeddings, numbers: blocks)", "")
+    _name(right, "Linear CKA with the checkpoint", "layer group (E: embeddings, numbers: blocks)", "")
     left.legend(frameon=False)
     left.set_ylim(bottom=0)
     known = [value for value in lines["cka"] if not math.isnan(value)]
