@@ -29,6 +29,7 @@ def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
         known=_known(setup, data),
         accelerator=setup.args.device.type != "cpu",
         is_peft=setup.is_peft,
+        one_label=data.problem_type == "single_label_classification",
     )
     name, reason = choose(facts)
     return name, f"--strategy auto takes {name}. {reason}"

@@ -18,7 +18,8 @@ QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_
     ("facts", "taken"),
     [
         (Facts(8, 22_000_000, 6, 0.8, False), "feature-extraction"),
-        (Facts(8, 22_000_000, 6, 0.1, False), "full"),
+        (Facts(8, 22_000_000, 6, 0.1, False), "contrastive"),
+        (Facts(8, 22_000_000, 6, 0.1, False, one_label=False), "full"),
         (Facts(200, 22_000_000, 6, 0.8, False), "lp-ft"),
         (Facts(200, 22_000_000, 6, None, False), "full"),
         (Facts(20_000, 22_000_000, 6, 0.9, False), "full"),

@@ -21,6 +21,7 @@ class Facts:
             validation; None where it could not be measured.
         accelerator: whether there is one.
         is_peft: whether an adapter is trained.
+        one_label: whether a row has one label of several (and not a number, or several labels).
     """
 
     rows: int
@@ -29,13 +30,14 @@ class Facts:
     known: float | None
     accelerator: bool
     is_peft: bool = False
+    one_label: bool = True
 
 
 def choose(facts: Facts) -> tuple[str, str]:
     """The strategy and the reason, in two sentences.
 
-    Few rows of what the checkpoint knows: its features (Kumar et al. 2022: training distorts them); a middling number:
-    the head first, then everything; many, or another matter than it was trained on: everything.
+    Few rows of what the checkpoint knows: its features (Kumar et al. 2022: training distorts them), else pairs of rows; a
+    middling number: the head first, then everything; many, or another matter than it was trained on: everything.
     """
     share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
     told = (
@@ -50,6 +52,11 @@ def choose(facts: Facts) -> tuple[str, str]:
     knows = facts.known is not None and facts.known >= KNOWS
     if facts.rows < FEW and knows:
         return "feature-extraction", f"{told} So few rows of what it knows are best read off its features."
+    if facts.rows < FEW and facts.one_label:
+        return (
+            "contrastive",
+            f"{told} Of so few rows, pairs teach more than single ones (Tunstall et al. 2022).",
+        )
     if facts.rows < MANY and knows:
         return "lp-ft", f"{told} It starts from what it knows: the head is solved, then everything learns."
     if facts.rows < MANY:
