@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.adapters import adapter_of
+from hf_transfer.assembling import AUTO, make_setup, planned_phases
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, half_precision_notes, use_threads
@@ -28,22 +27,15 @@ from hf_transfer.run import (
     is_pooled,
     write_json,
 )
-from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
-from hf_transfer.strategies.phases import Phase, phases
+from hf_transfer.strategies.phases import Phase
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
-    from hf_transfer.data import Data
     from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.tasks.task import Task
     from hf_transfer.trainer import Objective
-    from hf_transfer.training import Setup
-
 # What needs torch is imported inside the functions: `from hf_transfer import finetune` stays quick, and so does --help.
-
-
-AUTO = ("auto",)
 
 
 def finetune(
@@ -208,7 +200,7 @@ def finetune(
         "head_learning_rate": head_learning_rate,
         "loraplus_lr_ratio": loraplus_lr_ratio,
     }
-    setup = _setup(task, model, data, prepared, processor, args, strategy, modifiers, groups, metrics)
+    setup = make_setup(task, model, data, prepared, processor, args, strategy, modifiers, groups, metrics)
     setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
     setup.objective = objective or setup.objective
     setup.command = tuple(command)
@@ -217,7 +209,7 @@ def finetune(
         from hf_transfer.choosing import chosen_strategy
 
         strategy, why = chosen_strategy(setup, data) if args.do_train else ("full", "")
-        setup.phases = _planned(strategy, setup.groups, modifiers)
+        setup.phases = planned_phases(strategy, setup.groups, modifiers)
         notes += [why] if why else []
     notes += settle_solvers(setup)
     notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
@@ -278,87 +270,3 @@ def _begin(folder: Path, begun: dict[str, Any], resume: bool, overwrite: bool) -
     before = files_before(folder) if resume else None
     found_there = claim(folder, overwrite=overwrite and not resume)
     write_json(folder / MARKER, {"begun": begun, "before": found_there if before is None else before})
-
-
-def _setup(
-    task: Task,
-    model: Any,
-    data: Data,
-    prepared: Any,
-    processor: Any,
-    args: Any,
-    strategy: Any,
-    modifiers: dict[str, float | None],
-    patterns: Mapping[str, str] | None,
-    metrics: Any,
-) -> Setup:
-    from hf_transfer.strategies.allocation import check_allocation
-    from hf_transfer.strategies.rates import check_loraplus
-    from hf_transfer.training import Setup
-
-    groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
-    planned = _planned("full" if strategy in AUTO else strategy, groups, modifiers)
-    check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
-    check_allocation(model, len(planned))
-    check_loraplus(model, modifiers["loraplus_lr_ratio"])
-    return Setup(
-        model=model,
-        groups=groups,
-        phases=planned,
-        trainable=frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad),
-        args=args,
-        prepared=prepared,
-        collator=task.collator(processor),
-        processor=processor,
-        compute_metrics=partial(_measured, data, tuple(metrics or ())),
-    )
-
-
-def _planned(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> list[Phase]:
-    """The phases of a strategy with what was given for all of them.
-
-    What was given wins over what a named strategy brings along; phases of one's own keep what they say.
-    """
-    found = []
-    for phase in phases(strategy, groups):
-        own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}
-        given: dict[str, Any] = {
-            name: value for name, value in modifiers.items() if value is not None and own.get(name) is None
-        }
-        found.append(replace(phase, **given))
-    return found
-
-
-def _measured(data: Data, extra: tuple[Any, ...], found: Any) -> dict[str, float]:
-    """What Trainer logs at an evaluation and chooses the best model by, as the run's end measures it on validation.
-
-    Several labels: at thresholds tuned on these rows. At 0.5 a model of many rare labels gives none for a long time, its F1
-    is 0 at every evaluation, and the first would be taken for the best.
-    """
-    import numpy as np
-
-    from hf_transfer.evaluation.classification import compute, probabilities
-    from hf_transfer.evaluation.thresholds import tune
-
-    problem, logits, labels = data.problem_type, found.predictions, found.label_ids
-    several = problem == "multi_label_classification" and bool(np.isfinite(logits).all())
-    thresholds = tune(probabilities(problem, logits), labels) if several else None
-    size = max(1, len(data.labels))
-    return compute(problem, logits, labels, num_labels=size, thresholds=thresholds, extra=extra)
-
-
-def _groups(model: Any, strategy: Any, layer_decay: float | None, patterns: Mapping[str, str] | None) -> Any:
-    """The model's layer groups; a model whose layers have no order that could be found can still learn as a whole."""
-    from hf_transfer.anatomy import LayerGroup, layer_groups
-
-    if patterns is not None:
-        return layer_groups(model, patterns)
-    try:
-        return layer_groups(model)
-    except Problems:
-        if strategy != "full" or layer_decay is not None:
-            raise
-    parameters, buffers = (
-        tuple(name for name, _ in found) for found in (model.named_parameters(), model.named_buffers())
-    )
-    return [LayerGroup("model", parameters, buffers)]

@@ -92,7 +92,6 @@ def measured_splits(args: Any, data: Data) -> list[str]:
 
 def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
     """Everything that the first process leaves in the run folder, and the table of results."""
-    from hf_transfer.assess import PREFIX
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
@@ -115,7 +114,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     poor = _no_better(run.metrics, headline(job.data.problem_type))
     before: Probe = job.plan.get("probe") or Probe()
     hint = pooling_hint(job.setup, before)
-    poor += hint or transfer_warnings(job.data, run.metrics, found.logits, job.probed, PREFIX, before.pooling)
+    poor += hint or transfer_warnings(job.data, found.logits, job.probed, before.pooling)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.evaluation.classification import compute, headline, predicted, probabilities
-from hf_transfer.evaluation.compared import Compared
+from hf_transfer.evaluation.classification import compute, probabilities
+from hf_transfer.evaluation.compared import Compared, compared
 from hf_transfer.evaluation.thresholds import tune
 from hf_transfer.pooling import choice, mean_head, takes_mean, words
 from hf_transfer.problems import Problems
@@ -103,60 +103,34 @@ def probe_results(data: Data, logits: dict[str, np.ndarray], prefixes: dict[str,
 
 
 def negative_transfer(
-    data: Data,
-    split: str,
-    results: dict[str, float],
-    prefix: str,
-    trained: np.ndarray,
-    probed: np.ndarray,
-    pooling: str = "own",
+    data: Data, split: str, trained: np.ndarray, probed: np.ndarray, pooling: str = "own"
 ) -> dict[str, str] | None:
-    """A warning where the trained model ends below the probe by more than two standard errors.
+    """A warning where the trained model ends below the probe by more than two standard errors of the difference.
 
-    For accuracy the error is that of the difference on the same rows; for other metrics it is taken from the width of
-    the trained model's interval, which is wider, so that fewer cases are called.
+    Args:
+        trained, probed: scores (rows, labels) of the rows of `split`.
+        pooling: what the probe's head reads.
     """
-    name = headline(data.problem_type)
-    value, before = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_probe_{name}")
-    if value is None or before is None or value >= before:
-        return None
-    error = standard_error(data, split, results, prefix, trained, probed)
-    if error is None or before - value <= 2 * error:
+    found = compared(data.problem_type, probed, trained, label_array(data.splits[split], data))
+    if found.first - found.second <= 2 * found.error:
         return None
     on = "the mean over the tokens of the" if pooling == "mean" else "the"
-    what = f"{name} {value:.4f} is below that of a solved head on {on} untouched checkpoint, {before:.4f}: negative transfer"
+    what = (
+        f"{found.metric} {found.second:.4f} is below that of a solved head on {on} untouched checkpoint, "
+        f"{found.first:.4f}: negative transfer"
+    )
     mend = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
     if pooling == "mean":
         mend = "use --strategy feature-extraction --pooling mean, or more rows, or more epochs"
     return {"where": split, "what": what, "mend": mend}
 
 
-def standard_error(
-    data: Data, split: str, results: dict[str, float], prefix: str, trained: np.ndarray, probed: np.ndarray
-) -> float | None:
-    """Of the difference between the trained model's headline metric and the probe's; None where it is not known."""
-    problem, name = data.problem_type, headline(data.problem_type)
-    if problem == "single_label_classification":
-        labels = label_array(data.splits[split], data)
-        right = [
-            np.asarray(predicted(problem, scores) == labels, dtype=float) for scores in (trained, probed)
-        ]
-        return float(np.std(right[0] - right[1]) / np.sqrt(len(labels)))
-    low, high = (results.get(f"{prefix}_{name}_ci95_{end}") for end in ("low", "high"))
-    return None if low is None or high is None else (high - low) / 3.92 * 2**0.5
-
-
 def transfer_warnings(
-    data: Data,
-    results: dict[str, float],
-    trained: dict[str, Any],
-    probed: dict[str, Any],
-    prefixes: dict[str, str],
-    pooling: str = "own",
+    data: Data, trained: dict[str, Any], probed: dict[str, Any], pooling: str = "own"
 ) -> list[dict[str, str]]:
     """`negative_transfer` on each split that both were measured on."""
     found = [
-        negative_transfer(data, split, results, prefixes[split], trained[split], probed[split], pooling)
+        negative_transfer(data, split, trained[split], probed[split], pooling)
         for split in probed
         if split in trained
     ]

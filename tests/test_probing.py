@@ -53,8 +53,7 @@ def test_negative_transfer_is_said_beyond_two_standard_errors(wrong: int, said: 
     probed = np.eye(2)[truths]
     trained = probed.copy()
     trained[:wrong] = trained[:wrong, ::-1]
-    results = {"test_accuracy": 1 - wrong / 16, "test_probe_accuracy": 1.0}
-    found = negative_transfer(data, "test", results, "test", trained, probed)
+    found = negative_transfer(data, "test", trained, probed)
     assert (found is not None) == said
     assert not said or (found and "negative transfer" in found["what"])
 

@@ -1,0 +1,110 @@
+"""The parts of a run put together: layer groups, phases, what is measured at an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.adapters import adapter_of
+from hf_transfer.problems import Problems
+from hf_transfer.strategies.freezing import check_peft
+from hf_transfer.strategies.phases import Phase, phases
+
+if TYPE_CHECKING:
+    from hf_transfer.data import Data
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training import Setup
+
+AUTO = ("auto",)
+
+
+def make_setup(
+    task: Task,
+    model: Any,
+    data: Data,
+    prepared: Any,
+    processor: Any,
+    args: Any,
+    strategy: Any,
+    modifiers: dict[str, float | None],
+    patterns: Mapping[str, str] | None,
+    metrics: Any,
+) -> Setup:
+    """What the phases of a run share; `auto` stands as everything learning until it is chosen.
+
+    Args:
+        modifiers: `layer_decay`, `head_learning_rate` and `loraplus_lr_ratio` as given for the whole run.
+        patterns: layer groups named by hand.
+    """
+    from hf_transfer.strategies.allocation import check_allocation
+    from hf_transfer.strategies.rates import check_loraplus
+    from hf_transfer.training import Setup
+
+    groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
+    planned = planned_phases("full" if strategy in AUTO else strategy, groups, modifiers)
+    check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
+    check_allocation(model, len(planned))
+    check_loraplus(model, modifiers["loraplus_lr_ratio"])
+    return Setup(
+        model=model,
+        groups=groups,
+        phases=planned,
+        trainable=frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad),
+        args=args,
+        prepared=prepared,
+        collator=task.collator(processor),
+        processor=processor,
+        compute_metrics=partial(_measured, data, tuple(metrics or ())),
+    )
+
+
+def planned_phases(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> list[Phase]:
+    """The phases of a strategy with what was given for all of them.
+
+    What was given wins over what a named strategy brings along; phases of one's own keep what they say.
+    """
+    found = []
+    for phase in phases(strategy, groups):
+        own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}
+        given: dict[str, Any] = {
+            name: value for name, value in modifiers.items() if value is not None and own.get(name) is None
+        }
+        found.append(replace(phase, **given))
+    return found
+
+
+def _measured(data: Data, extra: tuple[Any, ...], found: Any) -> dict[str, float]:
+    """What Trainer logs at an evaluation and chooses the best model by, as the run's end measures it on validation.
+
+    Several labels: at thresholds tuned on these rows. At 0.5 a model of many rare labels gives none for a long time, its F1
+    is 0 at every evaluation, and the first would be taken for the best.
+    """
+    import numpy as np
+
+    from hf_transfer.evaluation.classification import compute, probabilities
+    from hf_transfer.evaluation.thresholds import tune
+
+    problem, logits, labels = data.problem_type, found.predictions, found.label_ids
+    several = problem == "multi_label_classification" and bool(np.isfinite(logits).all())
+    thresholds = tune(probabilities(problem, logits), labels) if several else None
+    size = max(1, len(data.labels))
+    return compute(problem, logits, labels, num_labels=size, thresholds=thresholds, extra=extra)
+
+
+def _groups(model: Any, strategy: Any, layer_decay: float | None, patterns: Mapping[str, str] | None) -> Any:
+    """The model's layer groups; a model whose layers have no order that could be found can still learn as a whole."""
+    from hf_transfer.anatomy import LayerGroup, layer_groups
+
+    if patterns is not None:
+        return layer_groups(model, patterns)
+    try:
+        return layer_groups(model)
+    except Problems:
+        if strategy != "full" or layer_decay is not None:
+            raise
+    parameters, buffers = (
+        tuple(name for name, _ in found) for found in (model.named_parameters(), model.named_buffers())
+    )
+    return [LayerGroup("model", parameters, buffers)]
