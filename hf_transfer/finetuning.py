@@ -244,9 +244,7 @@ def finetune(
     if args.do_train and probe:
         from hf_transfer.probing import probe as probed
 
-        found = probed(setup, measured_splits(args, data))
-        job.probed.update(found.logits)
-        job.plan["probe"] = found
+        job = replace(job, probe=probed(setup, measured_splits(args, data)))
     if watch_forgetting:
         job = replace(job, before=before(setup, own_head=not new))
     return finish(job, train(setup, resume, start) if args.do_train else [])

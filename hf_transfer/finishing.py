@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.data import Data
     from hf_transfer.forgetting import Before
+    from hf_transfer.probing import Probe
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
@@ -35,9 +36,7 @@ class Job:
     base_model_id: str | None
     skip_reload_check: bool
     hub: Access | None = None  # where to push, as checked before training
-    probed: dict[str, Any] = field(
-        default_factory=dict
-    )  # logits of a solved head on the untouched checkpoint
+    probe: Probe | None = None  # a solved head on the untouched checkpoint
     before: Before | None = None  # the untouched checkpoint, where forgetting is watched
 
 
@@ -69,7 +68,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
             extra=tuple(job.metrics),
             world=(args.process_index, args.world_size),
         )
-        found.results |= probe_results(data, job.probed, PREFIX)
+        found.results |= probe_results(data, job.probe.logits if job.probe else {}, PREFIX)
         found.forgetting = after(job.setup, job.before) if job.before else None
         run = Run(args.output_dir, _train_results(ledger) | found.results)
         if args.process_index == 0:
@@ -95,7 +94,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
-    from hf_transfer.probing import Probe, pooling_hint, transfer_warnings
+    from hf_transfer.probing import pooling_hint, transfer_warnings
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
@@ -112,9 +111,9 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
     poor = _no_better(run.metrics, headline(job.data.problem_type))
-    before: Probe = job.plan.get("probe") or Probe()
-    hint = pooling_hint(job.setup, before)
-    poor += hint or transfer_warnings(job.data, found.logits, job.probed, before.pooling)
+    if job.probe:
+        hint = pooling_hint(job.setup, job.probe)
+        poor += hint or transfer_warnings(job.data, found.logits, job.probe.logits, job.probe.pooling)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)

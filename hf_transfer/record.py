@@ -68,8 +68,9 @@ def _expected(seconds: float) -> str:
 
 def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
     """What each phase will do, and the seconds that all of them will take."""
+    from hf_transfer.ledger import phase_entry, planned_steps
     from hf_transfer.strategies.freezing import freeze
-    from hf_transfer.training import phase_entry, phase_trainer, planned_steps
+    from hf_transfer.training import phase_trainer
 
     entries: list[dict[str, Any]] = []
     seconds = 0.0
@@ -196,7 +197,7 @@ def write_record(
         "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
         "thresholds": found.thresholds,
         "pooling": setup.pooling,
-        "probe_pooling": getattr(plan.get("probe"), "pooling", None),
+        "probe_pooling": job.probe.pooling if job.probe else None,
         "reload_check": proof,
         "plan_notes": plan["notes"],
         "begun": begun_with(Path(args.output_dir)),

@@ -22,15 +22,16 @@ from transformers import (
 
 from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
-from hf_transfer.anatomy import HEAD, LayerGroup
+from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import by_length
 from hf_transfer.divergence import finite
 from hf_transfer.final_weights import averaged_end, state_before, watchers
+from hf_transfer.ledger import best_of, phase_entry, planned_steps, rows_seen, train_loss, write_history
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
 from hf_transfer.ranks import wait
-from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json, write_text
+from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.allocation import Allocation, is_adalora
@@ -38,7 +39,6 @@ from hf_transfer.strategies.contrastive import pairs
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.strategies.rates import decay_names, group_rates
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.tasks.task import Prepared
@@ -288,16 +288,16 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     entry = phase_entry(setup, number, trainer.args, planned_steps(trainer))
     entry |= {
         "seconds": round(seconds, 3),
-        "samples": _samples(trainer, begun),
-        "train_loss": _train_loss(trainer, begun),
+        "samples": rows_seen(trainer, begun),
+        "train_loss": train_loss(trainer, begun),
         "epochs": trainer.state.epoch,
         "steps": trainer.state.global_step,
-        "best": _best(trainer),
+        "best": best_of(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
     entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
-        _write_history(setup.folder / HISTORY, number, trainer.state.log_history)
+        write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
@@ -320,96 +320,7 @@ def _solve_phase(setup: Setup, number: int) -> dict[str, Any]:
         measured = setup.compute_metrics(SimpleNamespace(predictions=logits, label_ids=labels))
         log |= {f"eval_{name}": value for name, value in measured.items()} | {"eval_loss": facts["eval_loss"]}
     if setup.args.should_save:
-        _write_history(setup.folder / HISTORY, number, [log])
+        write_history(setup.folder / HISTORY, number, [log])
         save_weights(setup.model, phase_weights(setup, number))
     wait(setup.args)
     return entry
-
-
-def phase_entry(setup: Setup, number: int, args: Any, steps: int = 0) -> dict[str, Any]:
-    """What the plan shows before and the ledger keeps after: groups, sizes, rates, schedule.
-
-    Args:
-        args: the phase's arguments.
-        steps: that it will take, for the warmup.
-    """
-    phase = setup.phases[number - 1]
-    rates = {} if phase.solve else group_rates(setup.groups, phase, setup.args.learning_rate)
-    parameters = dict(setup.model.named_parameters())
-    decayed = decay_names(setup.model)
-    rows = []
-    for group in setup.groups:
-        learning = [name for name in group.parameters if parameters[name].requires_grad]
-        rows.append(
-            {
-                "name": group.name,
-                "parameters": sum(parameters[name].numel() for name in group.parameters),
-                "learning": sum(parameters[name].numel() for name in learning),
-                "learns": bool(learning),
-                "learning_rate": rates.get(group.name) if learning else None,
-                "decayed": sum(parameters[name].numel() for name in learning if name in decayed),
-                "head": group.name == HEAD,
-            }
-        )
-    if phase.solve:
-        return {"name": phase.name, "solve": phase.solve, "groups": rows}
-    return {
-        "name": phase.name,
-        "learning_rate": args.learning_rate,
-        "optimizer": str(getattr(args.optim, "value", args.optim)),
-        "schedule": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
-        "weight_decay": args.weight_decay,
-        "warmup_steps": args.get_warmup_steps(steps),
-        "groups": rows,
-    }
-
-
-def planned_steps(trainer: PhaseTrainer) -> int:
-    """Optimizer steps that a phase will take."""
-    args = trainer.args
-    if args.max_steps > 0:
-        return args.max_steps
-    batches = len(trainer.get_train_dataloader())
-    per_epoch = max(1, -(-batches // args.gradient_accumulation_steps))
-    return max(1, -int(-args.num_train_epochs * per_epoch // 1))
-
-
-def _train_loss(trainer: PhaseTrainer, begun: int) -> float:
-    """Mean loss over all steps of the phase; over those since it was resumed where the checkpoint does not tell.
-
-    Stock tells the mean since then only, or, in older versions, that sum divided by all steps.
-    """
-    steps = trainer.state.global_step - (0 if trainer.recalled else begun)
-    return float(trainer._total_loss_scalar) / max(1, steps)
-
-
-def _samples(trainer: PhaseTrainer, begun: int) -> int:
-    """Rows seen by this process's part of the phase (a resumed one counts from where it went on), all ranks together."""
-    steps = trainer.state.global_step - begun
-    total = steps * trainer.get_total_train_batch_size(trainer.args)
-    rows = len(trainer.train_dataset)  # type: ignore[arg-type]
-    return min(total, int(rows * (trainer.state.epoch or 0)) or total)
-
-
-def _best(trainer: PhaseTrainer) -> dict[str, Any] | None:
-    state = trainer.state
-    if state.best_metric is None:
-        return None
-    return {
-        "metric": trainer.args.metric_for_best_model,
-        "value": state.best_metric,
-        "step": state.best_global_step,
-    }
-
-
-def _write_history(path: Path, number: int, log: list[dict[str, Any]]) -> None:
-    """Put a phase's log behind those of the phases before it (its own, from an interrupted try, is replaced)."""
-    import json
-
-    kept = (
-        [line for line in path.read_text().splitlines() if json.loads(line)["phase"] < number]
-        if path.is_file()
-        else []
-    )
-    own = [json.dumps({"phase": number, **row}) for row in log if "train_runtime" not in row]
-    write_text(path, "".join(line + "\n" for line in [*kept, *own]))

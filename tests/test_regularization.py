@@ -120,7 +120,7 @@ def test_flags_are_the_fields() -> None:
 # Whole runs, reloaded.
 
 
-def reloaded(found: Any, auto: Any, batch: dict[str, Any]) -> None:
+def assert_reloads(found: Any, auto: Any, batch: dict[str, Any]) -> None:
     """Whether the folder gives the model that was measured."""
     again = auto.from_pretrained(found.output_dir).eval()
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path
     found = run(base, tmp_path, ALL[kind], kind, args=args)
     batch = inputs("bert", 4)
     batch["input_ids"] %= 40
-    reloaded(found, AutoModelForSequenceClassification, batch)
+    assert_reloads(found, AutoModelForSequenceClassification, batch)
     notes = " ".join(found.record["plan_notes"])
     assert "L2-SP, alpha 0.01 on" in notes and "in place of weight decay (0.01)" in notes
     (entry,) = json.loads((Path(found.output_dir) / "phases.json").read_text())
@@ -197,7 +197,7 @@ def test_an_image_model_with_everything_is_saved_as_measured(name: str, images: 
     args = ARGS | {"output_dir": str(tmp_path / "run")}
     options = FAST | {"args": args, "regularization": chosen}
     found = finetune("image-classification", str(tmp_path / "model"), images, **options)
-    reloaded(found, AutoModelForImageClassification, inputs(name, 3))
+    assert_reloads(found, AutoModelForImageClassification, inputs(name, 3))
 
 
 # The model before training.
