@@ -82,7 +82,7 @@ def finetune(
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
         strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `bitfit`, `norms`, `two-phase`,
-            `lp-ft`, `gradual`, `prototypes`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
+            `lp-ft`, `gradual`, `prototypes`, `knn`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
         groups: the layer groups named by hand, `{group: regex of parameter names}` in forward order, for a model whose
             order cannot be found.
         peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
@@ -95,7 +95,7 @@ def finetune(
         early_stopping_patience: evaluations without a better best metric before a phase ends.
         pooling: what a solved head reads: `own`, what the checkpoint's class reads; `mean`, the mean over the tokens, which
             makes the run folder a sentence-transformers model; `auto`, the mean where it is better by more than a standard
-            error. By default `auto` for `prototypes`, `ridge` and `contrastive`, else `own`.
+            error. By default `auto` for `prototypes`, `knn`, `ridge` and `contrastive`, else `own`.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.

@@ -99,12 +99,13 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
+    from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)
     trained = None if job.skip_reload_check else reference(job, found)
     run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
     if found.forgetting and job.before:
-        add_weights(found.forgetting, job.before, run._model)
+        add_weights(found.forgetting, job.before, run._model.base if votes(job.setup) else run._model)
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
         with placed(folder) as beside:

@@ -57,7 +57,9 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 
 def _phase_table(phase: dict[str, Any]) -> Table:
-    if solver := phase.get("solve"):
+    if (solver := phase.get("solve")) == "knn":
+        title = f"{phase['name']}: the most similar training rows vote, by features that are read once"
+    elif solver:
         title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
     else:
         title = (

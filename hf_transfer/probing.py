@@ -74,7 +74,7 @@ def probe(setup: Setup, splits: list[str], own: bool = False) -> Probe:
         return Probe({split: head(rows.features) for split, rows in means.items() if rows}, "mean", found)
     return Probe(
         {split: head(through(setup, view, feature_rows(setup, split)).features) for split in splits},
-        setup.pooling,
+        "own" if readout.tokens else setup.pooling,  # a vote of means leaves the model as it was
         found,
     )
 

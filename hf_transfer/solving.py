@@ -15,6 +15,7 @@ from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
+from hf_transfer.voting import check_voting, voting_notes
 
 if TYPE_CHECKING:
     from hf_transfer.training import Setup
@@ -42,13 +43,14 @@ def settle_solvers(setup: Setup) -> list[str]:
     if not any(phase.solve or phase.pairs for phase in setup.phases):
         return []
     problem_type = setup.model.config.problem_type
+    check_voting(setup)
     setup.readout = readout_of(setup)
     for phase in setup.phases:
         if (phase.pairs or phase.solve == "prototypes") and problem_type != "single_label_classification":
             what = f"it needs one label a row, and this is {problem_type.replace('_', ' ')}"
             raise Problems(Problem(f"--strategy {phase.name}", what, "use feature-extraction or lp-ft"))
     if setup.readout is not None:
-        return []
+        return voting_notes(setup)
     for phase in setup.phases:
         if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"

@@ -81,7 +81,14 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "splits": splits,
         "label_counts": label_counts,
         "best_kept": (record.run.get("arguments") or {}).get("load_best_model_at_end"),
-        "phases": [{**phase, "rows": training.learned(phase)} for phase in record.phases],
+        "phases": [
+            {
+                **phase,
+                "rows": training.learned(phase),
+                "how": training.solved_words(phase.get("solved") or {}),
+            }
+            for phase in record.phases
+        ],
         "settings": settings(record.run.get("arguments") or {}),
         "facts": facts(record),
         "clean": without_paths,
