@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.anatomy import LayerGroup
 from hf_transfer.divergence import check_scores
 from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
@@ -67,13 +68,17 @@ def settle_solvers(setup: Setup) -> list[str]:
 
 def readout_of(setup: Setup) -> Readout | None:
     """The model's readout, found on three training rows."""
-    rows = setup.prepared.splits["train"]
+    return find_on(setup.model, setup.groups, setup.prepared.splits["train"], setup.collator)
+
+
+def find_on(model: Any, groups: list[LayerGroup], rows: Any, collator: Any) -> Readout | None:
+    """The readout of a model, found on the first three of some rows."""
     picked = [rows[i] for i in range(min(3, len(rows)))]
-    inputs = {name: value for name, value in setup.collator(picked).items() if name != "labels"}
-    device = next(setup.model.parameters()).device
+    inputs = {name: value for name, value in collator(picked).items() if name != "labels"}
+    device = next(model.parameters()).device
     on_device = {name: value.to(device) for name, value in inputs.items() if hasattr(value, "to")}
-    found = find_readout(setup.model, setup.groups, on_device)
-    return None if found is None else replace(found, tokens=find_tokens(setup.model, on_device))
+    found = find_readout(model, groups, on_device)
+    return None if found is None else replace(found, tokens=find_tokens(model, on_device))
 
 
 def reading_limit(setup: Setup) -> int | None:
@@ -113,7 +118,7 @@ def _rows(setup: Setup, split: str, limit: int | None) -> dict[str, Rows]:
             title="reading features",
         )
         check_scores(found, f"{split} (features)")
-        width = _width(setup, readout)
+        width = own_width(setup.model, readout)
         parts = {"own": found[:, :width]} | ({"mean": found[:, width:]} if readout.tokens else {})
         setup.features[key] = {
             name: Rows(part.astype(np.float64), labels, ROUNDING * float(np.sqrt(np.mean(np.square(part)))))
@@ -122,9 +127,9 @@ def _rows(setup: Setup, split: str, limit: int | None) -> dict[str, Rows]:
     return dict(setup.features[key])
 
 
-def _width(setup: Setup, readout: Readout) -> int:
+def own_width(model: Any, readout: Readout) -> int:
     """Of the features that the model's own head reads."""
-    return int(setup.model.get_submodule(readout.dense or readout.scores).weight.shape[1])
+    return int(model.get_submodule(readout.dense or readout.scores).weight.shape[1])
 
 
 def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None]:

@@ -53,10 +53,10 @@ def voting_notes(setup: Setup) -> list[str]:
     """For the plan: who votes, and how large that makes the model."""
     if not votes(setup) or not setup.args.do_train:
         return []
-    from hf_transfer.solving import _width
+    from hf_transfer.solving import own_width
 
     assert setup.readout is not None
-    rows, width = len(setup.prepared.splits["train"]), _width(setup, setup.readout)
+    rows, width = len(setup.prepared.splits["train"]), own_width(setup.model, setup.readout)
     counts = ", ".join(str(k) for k in COUNTS if k < rows)
     return [
         f"The {rows:,} training rows are the reference: the model keeps their features ({width} numbers each, "
