@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     asked = parser.parse_args()
     from hf_transfer import evaluate_episodes, minilm
+    from hf_transfer.embedded import hub_id_of
 
     rows, column = rows_of(asked.data, asked.set, asked.rows)
     model = asked.model or (minilm() if asked.set == "trec" else parser.error("images need --model"))
@@ -78,7 +79,7 @@ def main() -> None:
     seconds = round(time.monotonic() - started, 1)
     for key in [key for key in found if key.endswith("accuracy")]:
         solver, shots, _ = key.split("_")
-        row: dict[str, Any] = {"set": asked.set, "model": Path(model).name, "pooling": asked.pooling}
+        row: dict[str, Any] = {"set": asked.set, "model": Path(hub_id_of(model) or model).name, "pooling": asked.pooling}
         row |= {"ways": asked.ways, "shots": shots.removesuffix("shot"), "episodes": asked.episodes}
         row |= {"solver": solver, "accuracy": round(found[key], 4)}
         row |= {end: round(found[f"{key}_{end}"], 4) for end in ("ci95_low", "ci95_high")} | {
