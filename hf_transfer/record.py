@@ -205,6 +205,7 @@ def write_record(
         "thresholds": found.thresholds,
         "pooling": setup.pooling,
         "probe_pooling": job.probe.pooling if job.probe else None,
+        "scratch": job.scratch.facts if job.scratch else None,
         "reload_check": proof,
         "plan_notes": plan["notes"],
         "begun": begun_with(Path(args.output_dir)),

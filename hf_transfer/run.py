@@ -288,6 +288,7 @@ def clear(folder: Path) -> None:
         "phase-[0-9]*",
         "runs",
         "candidates",
+        "scratch",
     )
     listed += [f"{name}.partial" for name in OWN]
     for path in [

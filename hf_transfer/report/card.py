@@ -10,7 +10,16 @@ from hf_transfer.run import write_text
 
 from ..licenses import front_matter
 from . import tables, training
-from .figures import Figure, baseline_words, figures, forgetting_words, headline, measured_words, probe_words
+from .figures import (
+    Figure,
+    baseline_words,
+    figures,
+    forgetting_words,
+    headline,
+    measured_words,
+    probe_words,
+    scratch_words,
+)
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
@@ -79,6 +88,7 @@ def _result(record: Record, figure: Figure) -> Any:
     name = data_name(record)
     beside = {"ci95_low": figure.low, "ci95_high": figure.high, "baseline": figure.baseline}
     beside |= {"probe": figure.probe} if figure.probe is not None else {}
+    beside |= {"scratch": figure.scratch} if figure.scratch is not None else {}
     return EvalResult(
         task_type=str(record.run.get("task")),
         dataset_type=hub_id(record.data.get("hub_id")) or slug(name),
@@ -295,6 +305,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "scratch": scratch_words(record),
         "forgetting": forgetting_words(record),
         "rows": record.audit.get("rows") or {},
         "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},

@@ -10,7 +10,15 @@ from typing import Any
 from hf_transfer.run import write_text
 
 from . import tables, training
-from .figures import baseline_words, figures, forgetting_words, headline, measured_words, probe_words
+from .figures import (
+    baseline_words,
+    figures,
+    forgetting_words,
+    headline,
+    measured_words,
+    probe_words,
+    scratch_words,
+)
 from .plots import DPI, write_plots
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
@@ -70,6 +78,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "scratch": scratch_words(record),
         "forgetting": forgetting_words(record),
         "drift": (record.run.get("forgetting") or {}).get("groups") or [],
         "validation": {figure.key: figure for figure in figures(record, "eval")},
