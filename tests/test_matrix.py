@@ -17,9 +17,11 @@ import tiny
 import torch
 from architectures import make
 from classifiers import IMAGES, TEXT
+from transformers import AutoModel
 
 from hf_transfer import Run, finetune
 from hf_transfer.anatomy import HEAD, layer_groups
+from hf_transfer.pooled import PooledClassifier
 
 STRATEGIES = (
     "full",
@@ -81,7 +83,10 @@ def test_the_run_is_whole(name: str, task: str, strategy: str, tmp_path: Path, i
     assert all(math.isfinite(value) for value in run.metrics.values())
     opened = Run.open(run.output_dir)
     if strategy in STILL:
-        before, after = state(type(opened.model).from_pretrained(base)), state(opened.model)
+        pooled = isinstance(opened.model, PooledClassifier)  # the mean over the tokens was the better reading
+        after = opened.model.backbone.state_dict() if pooled else state(opened.model)
+        kind = AutoModel if pooled else type(opened.model)
+        before = state(kind.from_pretrained(base))
         assert before.keys() <= after.keys() and all(torch.equal(after[key], before[key]) for key in before)
     measured = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
     paths = (
