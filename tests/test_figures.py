@@ -13,9 +13,6 @@ import pytest
 from conftest import ROOT
 
 pytestmark = pytest.mark.full
-FAST = (
-    ("--bf16", "true") if bf16_seconds_per_fp32() < 1 else ()
-)  # where the processor has instructions for it
 
 
 def trained(recipe: str, folder: Path, *flags: str | Path) -> dict[str, float]:
