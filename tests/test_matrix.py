@@ -22,6 +22,7 @@ from transformers import AutoModel
 from hf_transfer import Run, finetune
 from hf_transfer.anatomy import HEAD, layer_groups
 from hf_transfer.pooled import PooledClassifier
+from hf_transfer.problems import Problems
 
 STRATEGIES = (
     "full",
@@ -70,16 +71,20 @@ def cells() -> list[Any]:
 def test_the_run_is_whole(name: str, task: str, strategy: str, tmp_path: Path, image_folder: Path) -> None:
     """What was not to learn stands as it was, and the saved model gives the answers that were measured."""
     base = image_runs.save(name, tmp_path) if task == "images" else saved(name, tmp_path)
-    data = image_folder if task == "images" else rows(task)
-    run = finetune(
-        "image-classification" if task == "images" else "text-classification",
-        base,
-        data,
-        args={**SHORT, "output_dir": str(tmp_path / "run")},
-        strategy=strategy,
-        cpu_threads=1,
-        skip_reload_check=True,
-    )
+    options = {
+        "task": "image-classification" if task == "images" else "text-classification",
+        "model": base,
+        "dataset": image_folder if task == "images" else rows(task),
+        "args": {**SHORT, "output_dir": str(tmp_path / "run")},
+        "strategy": strategy,
+        "cpu_threads": 1,
+        "skip_reload_check": True,
+    }
+    if strategy == "bitfit" and not any(key.endswith("bias") for key in state(make(name))):
+        with pytest.raises(Problems, match="no biases"):
+            finetune(**options)
+        return
+    run = finetune(**options)
     assert all(math.isfinite(value) for value in run.metrics.values())
     opened = Run.open(run.output_dir)
     if strategy in STILL:
