@@ -37,6 +37,7 @@ FOR_FINETUNE = (
         "early_stopping_patience",
         "pooling",
         "probe",
+        "compare_scratch",
         "watch_forgetting",
         "max_length",
         "cpu_threads",
@@ -109,6 +110,9 @@ class Arguments:
     )
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
+    )
+    compare_scratch: bool = flag(
+        "Transfer", False, "Train the same model from random weights too: what was pretraining worth?"
     )
     watch_forgetting: bool = flag(
         "Transfer", False, "Compare features and answers with the checkpoint's, in the report."

@@ -130,7 +130,7 @@ def _chosen(
     calibrate: bool,
 ) -> tuple[float, float, float, Any, str]:
     """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
-    held, chosen_on = _held_out(problem_type, train, validation)
+    held, chosen_on = held_out(problem_type, train, validation)
     if not held:
         return 1.0, float("inf"), 1.0, None, "nothing (too few rows): 1"
     best: tuple[float, float, float, Any] = (1.0, float("inf"), 1.0, None)
@@ -140,7 +140,7 @@ def _chosen(
         scores = np.concatenate(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
-        factor = _factor(problem_type, scores, truths) if calibrate else 1.0
+        factor = calibration(problem_type, scores, truths) if calibrate else 1.0
         if best[1] < float("inf") and _shaky(heads, scores, train.error):
             break
         found = loss(problem_type, scores * factor, truths)
@@ -158,15 +158,15 @@ def _shaky(heads: list[Head], scores: np.ndarray, error: float) -> bool:
     return error * steepest > 2e-5 * max(1.0, float(np.abs(scores).max()))
 
 
-def _held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
-    """Pairs of rows to fit on and rows to measure on."""
+def held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
+    """Pairs of rows to fit on and rows to measure on, and what they are in words; no pairs where there are too few."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     def some(rows: Rows) -> Rows:
         return (
             rows
             if len(rows.labels) <= MOST
-            else _picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
+            else picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
         )
 
     if validation is not None and len(validation.labels) >= ENOUGH:
@@ -180,14 +180,15 @@ def _held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[
     if folds < 2:
         return [], ""
     parts = split.split(train.features, train.labels)
-    return [(_picked(train, a), _picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
+    return [(picked(train, a), picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
 
 
-def _picked(rows: Rows, index: np.ndarray) -> Rows:
+def picked(rows: Rows, index: np.ndarray) -> Rows:
+    """Some of the rows."""
     return Rows(rows.features[index], rows.labels[index], rows.error)
 
 
-def _factor(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
+def calibration(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
     """The number (a temperature's inverse; Guo et al. 2017) that makes scores the best logits.
 
     As if one row more of every label had been seen with these scores (Platt 1999): rows that are all right would make
