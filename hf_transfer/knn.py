@@ -66,6 +66,8 @@ class KnnForSequenceClassification(PreTrainedModel):
     """Texts by the labels of the most similar rows (`--strategy knn`)."""
 
     config: Any
+    reference_features: torch.Tensor
+    reference_labels: torch.Tensor
     config_class = KnnTextConfig
     base_model_prefix = "base"
     auto_class_of_base: ClassVar[Any] = AutoModelForSequenceClassification
