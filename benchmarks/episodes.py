@@ -79,7 +79,11 @@ def main() -> None:
     seconds = round(time.monotonic() - started, 1)
     for key in [key for key in found if key.endswith("accuracy")]:
         solver, shots, _ = key.split("_")
-        row: dict[str, Any] = {"set": asked.set, "model": Path(hub_id_of(model) or model).name, "pooling": asked.pooling}
+        row: dict[str, Any] = {
+            "set": asked.set,
+            "model": Path(hub_id_of(model) or model).name,
+            "pooling": asked.pooling,
+        }
         row |= {"ways": asked.ways, "shots": shots.removesuffix("shot"), "episodes": asked.episodes}
         row |= {"solver": solver, "accuracy": round(found[key], 4)}
         row |= {end: round(found[f"{key}_{end}"], 4) for end in ("ci95_low", "ci95_high")} | {

@@ -65,6 +65,9 @@ class KnnImageConfig(KnnTextConfig):
 class KnnForSequenceClassification(PreTrainedModel):
     """Texts by the labels of the most similar rows (`--strategy knn`)."""
 
+    config: Any
+    reference_features: torch.Tensor
+    reference_labels: torch.Tensor
     config_class = KnnTextConfig
     base_model_prefix = "base"
     auto_class_of_base: ClassVar[Any] = AutoModelForSequenceClassification
@@ -78,7 +81,7 @@ class KnnForSequenceClassification(PreTrainedModel):
         labels = (
             torch.zeros(config.reference_rows, dtype=torch.int64)
             if one
-            else torch.zeros(config.reference_rows, config.num_labels)
+            else torch.zeros(config.reference_rows, len(config.id2label))
         )
         self.register_buffer("reference_features", torch.zeros(config.reference_rows, config.feature_size))
         self.register_buffer("reference_labels", labels)
@@ -98,7 +101,7 @@ class KnnForSequenceClassification(PreTrainedModel):
         config = self.config
         found = nearest(features.float(), self.reference_features.float(), config.k)
         problem, labels = config.problem_type, self.reference_labels
-        return vote(problem, *found, labels, config.num_labels, config.scale, config.temperature)
+        return vote(problem, *found, labels, len(config.id2label), config.scale, config.temperature)
 
     def forward(self, input_ids: Any = None, labels: Any = None, **inputs: Any) -> SequenceClassifierOutput:
         """`logits` (B, C), and with `labels` the `loss` that transformers' classes have for the problem type."""
@@ -118,14 +121,8 @@ class KnnForImageClassification(KnnForSequenceClassification):
 
     config_class = KnnImageConfig
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = "image"
     auto_class_of_base: ClassVar[Any] = AutoModelForImageClassification
-
-    def forward(
-        self, pixel_values: Any = None, labels: Any = None, **inputs: Any
-    ) -> SequenceClassifierOutput:
-        """As for texts."""
-        return super().forward(labels=labels, pixel_values=pixel_values, **inputs)
 
 
 def voting_model(
@@ -142,7 +139,7 @@ def voting_model(
     inside = copy.deepcopy(config)
     inside._name_or_path = ""
     told = inside.to_dict()
-    names = {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
+    names: dict[str, Any] = {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
     found = (KnnImageConfig if images else KnnTextConfig)(
         base=told, scores=readout.scores, dense=readout.dense, tokens=readout.tokens, pooling=pooling,
         reference_rows=len(features), feature_size=features.shape[1], problem_type=config.problem_type,

@@ -146,11 +146,13 @@ def _choice(setup: Setup, solver: str | None) -> Compared | None:
 
 
 def _choice_of_a_vote(setup: Setup, train: Rows, held: Rows | None) -> Compared | None:
-    means = mean_rows(setup, "train"), mean_rows(setup, "validation") if held is not None else None
+    means = mean_rows(setup, "train")
+    means_held = mean_rows(setup, "validation") if held is not None else None
     problem, size = setup.model.config.problem_type, setup.model.config.num_labels
-    if means[0] is None:
+    if means is None:
         return None
-    own, mean = (choose_neighbours(problem, size, *rows).held for rows in ((train, held), means))
+    own = choose_neighbours(problem, size, train, held).held
+    mean = choose_neighbours(problem, size, means, means_held).held
     return None if own is None or mean is None else compared(problem, own[0], mean[0], own[1])
 
 
