@@ -143,8 +143,10 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     """
     assert setup.readout is not None and phase.solve is not None
     started = time.monotonic()
-    train = feature_rows(setup, "train")
-    validation = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+    train = weighted(setup, feature_rows(setup, "train"))
+    validation = None
+    if "validation" in setup.prepared.splits:
+        validation = weighted(setup, feature_rows(setup, "validation"))
     solver = phase.solve
     view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation)))
     put(setup.model, setup.readout, view, solved.head)
@@ -159,6 +161,16 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
         facts["eval_loss"] = loss(problem, logits, validation.labels)
     facts["seconds"] = round(time.monotonic() - started, 3)
     return facts, logits
+
+
+def weighted(setup: Setup, rows: Rows) -> Rows:
+    """The rows with the weights of their labels, where class weights were asked for."""
+    if setup.class_weights is None:
+        return rows
+    if rows.labels.ndim == 2:
+        yes, no = map(np.asarray, setup.class_weights)
+        return replace(rows, weights=np.where(rows.labels == 1, yes, no))
+    return replace(rows, weights=np.asarray(setup.class_weights)[rows.labels])
 
 
 def best_head(setup: Setup, solver: str, train: Rows, validation: Rows | None) -> tuple[View, Solved]:
@@ -228,7 +240,7 @@ def through(setup: Setup, view: View, rows: Rows) -> Rows:
     features, some = mapped(rows.features), rows.features[:64]
     noise = np.random.default_rng(0).normal(scale=rows.error, size=some.shape)
     error = float(np.sqrt(np.mean(np.square(mapped(some + noise) - features[:64]))))
-    return Rows(features, rows.labels, error)
+    return replace(rows, features=features, error=error)
 
 
 def put(model: Any, readout: Readout, view: View, head: Head) -> None:

@@ -65,6 +65,7 @@ class Setup:
     regularization: Regularization = Regularization()
     fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
     train_collator: Any = None  # of training batches, where it is another
+    class_weights: Any = None  # of the labels, or of a yes and a no to each, for heads that are solved
     row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
