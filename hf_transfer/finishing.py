@@ -125,7 +125,10 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     poor = _no_better(run.metrics, headline(job.data.problem_type))
     if job.probe:
         hint = pooling_hint(job.setup, job.probe)
-        poor += hint or transfer_warnings(job.data, found.logits, job.probe.logits, job.probe.pooling)
+        learned = not all(phase.solve for phase in job.setup.phases)
+        poor += hint or transfer_warnings(
+            job.data, found.logits, job.probe.logits, job.probe.pooling, learned
+        )
     if job.scratch:
         poor += scratch_warnings(job.data, found.logits, job.scratch)
         forget(folder)

@@ -105,13 +105,19 @@ def beside_results(
 
 
 def negative_transfer(
-    data: Data, split: str, trained: np.ndarray, probed: np.ndarray, pooling: str = "own"
+    data: Data,
+    split: str,
+    trained: np.ndarray,
+    probed: np.ndarray,
+    pooling: str = "own",
+    learned: bool = True,
 ) -> dict[str, str] | None:
     """A warning where the trained model ends below the probe by more than two standard errors of the difference.
 
     Args:
         trained, probed: scores (rows, labels) of the rows of `split`.
         pooling: what the probe's head reads.
+        learned: whether anything but the head did; else it is only that another head reads the same features better.
     """
     found = compared(data.problem_type, probed, trained, label_array(data.splits[split], data))
     if found.first - found.second <= 2 * found.error:
@@ -119,20 +125,22 @@ def negative_transfer(
     on = "the mean over the tokens of the" if pooling == "mean" else "the"
     what = (
         f"{found.metric} {found.second:.4f} is below that of a solved head on {on} untouched checkpoint, "
-        f"{found.first:.4f}: negative transfer"
+        f"{found.first:.4f}: " + ("negative transfer" if learned else "it reads the features better")
     )
     mend = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
     if pooling == "mean":
         mend = "use --strategy feature-extraction --pooling mean, or more rows, or more epochs"
+    if not learned:
+        mend = "use --strategy feature-extraction" + " --pooling mean" * (pooling == "mean")
     return {"where": split, "what": what, "mend": mend}
 
 
 def transfer_warnings(
-    data: Data, trained: dict[str, Any], probed: dict[str, Any], pooling: str = "own"
+    data: Data, trained: dict[str, Any], probed: dict[str, Any], pooling: str = "own", learned: bool = True
 ) -> list[dict[str, str]]:
     """`negative_transfer` on each split that both were measured on."""
     found = [
-        negative_transfer(data, split, trained[split], probed[split], pooling)
+        negative_transfer(data, split, trained[split], probed[split], pooling, learned)
         for split in probed
         if split in trained
     ]

@@ -56,6 +56,9 @@ def test_negative_transfer_is_said_beyond_two_standard_errors(wrong: int, said: 
     found = negative_transfer(data, "test", trained, probed)
     assert (found is not None) == said
     assert not said or (found and "negative transfer" in found["what"])
+    # Where nothing but the head has learnt, or neighbours vote, nothing was transferred that could be lost.
+    other = negative_transfer(data, "test", trained, probed, learned=False)
+    assert not said or (other and "negative transfer" not in other["what"])
 
 
 def test_a_run_that_ruins_the_checkpoint_says_so(tmp_path: Path) -> None:
