@@ -36,6 +36,7 @@ STRATEGIES = (
     "prototypes",
     "ridge",
     "contrastive",
+    "knn",
     "auto",
 )
 TASKS = ("single", "multi", "regression", "pairs")
