@@ -39,6 +39,7 @@ FOR_FINETUNE = (
         "probe",
         "compare_scratch",
         "watch_forgetting",
+        "forgetting_file",
         "max_length",
         "cpu_threads",
     ),
@@ -116,6 +117,9 @@ class Arguments:
     )
     watch_forgetting: bool = flag(
         "Transfer", False, "Compare features and answers with the checkpoint's, in the report."
+    )
+    forgetting_file: str | None = flag(
+        "Transfer", None, "Text, a passage a line: is its language forgotten? With --watch_forgetting."
     )
 
     class_weights: list[str] | None = field(

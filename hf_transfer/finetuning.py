@@ -60,6 +60,7 @@ def finetune(
     probe: bool = True,
     compare_scratch: bool = False,
     watch_forgetting: bool = False,
+    forgetting_file: str | Path | None = None,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -101,6 +102,7 @@ def finetune(
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
         compare_scratch: train the same model from random weights too, with the same budget, to tell what pretraining was worth.
         watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
+        forgetting_file: with it, a text file: the loss of the checkpoint's masked-language-model head on it, before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -123,6 +125,7 @@ def finetune(
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
+    from hf_transfer.general_text import general_lines, no_language_head
     from hf_transfer.plan import print_plan
     from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
@@ -198,8 +201,12 @@ def finetune(
     if redrawn and probe:
         probe = False
         notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
+    general = general_lines(forgetting_file, watch_forgetting, task)
     watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
     notes += told
+    if general and (why := no_language_head(base["name"], processor)):
+        general = []
+        notes.append(why)
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {
@@ -254,7 +261,7 @@ def finetune(
 
         job = replace(job, probe=probed(setup, measured_splits(args, data)))
     if watch_forgetting:
-        job = replace(job, before=before(setup, own_head=not new))
+        job = replace(job, before=before(setup, own_head=not new), general=general)
     ledger = train(setup, resume, start) if args.do_train else []
     if compare_scratch:
         found = train_from_scratch(task, untouched, setup, measured_splits(args, data), resume)

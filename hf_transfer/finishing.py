@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
+NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
+
 
 @dataclass(frozen=True)
 class Job:
@@ -40,6 +42,7 @@ class Job:
     probe: Probe | None = None  # a solved head on the untouched checkpoint
     scratch: Scratch | None = None  # the same model, trained from random weights
     before: Before | None = None  # the untouched checkpoint, where forgetting is watched
+    general: Sequence[str] = ()  # lines of text that the checkpoint's language model is asked about
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -109,7 +112,11 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     trained = None if job.skip_reload_check else reference(job, found)
     run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
     if found.forgetting and job.before:
-        add_weights(found.forgetting, job.before, run._model.base if votes(job.setup) else run._model)
+        plain = run._model.base if votes(job.setup) else run._model
+        add_weights(found.forgetting, job.before, plain)
+        if job.general:
+            found.forgetting["masked_lm"] = loss = _language_loss(job, plain)
+            job.plan["notes"] += [] if loss else [NO_FIT]
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
         with placed(folder) as beside:
@@ -129,6 +136,16 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     (folder / MARKER).unlink(missing_ok=True)
     commands = next_commands(job.recipe, run, job.task)
     print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor)
+
+
+def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
+    """That of the saved model; None for an adapter beside the weights, which has no language model to answer with."""
+    from hf_transfer.adapters import has_only_adapter
+    from hf_transfer.general_text import language_loss
+
+    if has_only_adapter(job.setup.folder):
+        return None
+    return language_loss(job.base["name"], model, job.setup.processor, list(job.general))
 
 
 def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:

@@ -138,8 +138,13 @@ def forgetting_words(record: Record) -> str:
         parts.append(
             f"the values differ from those of its own head by {number(head['mean_difference'])} on average"
         )
+    if words := found.get("masked_lm"):
+        parts.append(
+            f"the loss of the checkpoint's head for masked words went from {number(words['before'])} to "
+            f"{number(words['after'])} on {count(words['tokens'])} masked tokens of a general text"
+        )
     where = f"Compared with the checkpoint on {count(found.get('rows'))} {found.get('split')} rows"
-    return f"{where}, {' and '.join(parts)}." if parts else ""
+    return f"{where}, {('; ' if len(parts) > 2 else ' and ').join(parts)}." if parts else ""
 
 
 def measured_words(record: Record) -> str:
