@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hf_transfer.tasks import (
         TEXT_CLASSIFICATION as TEXT_CLASSIFICATION,
     )
+    from hf_transfer.tasks.language_modeling import language_modeling as language_modeling
     from hf_transfer.training_arguments import default_arguments as default_arguments
 
 _HOME = {
@@ -57,6 +58,7 @@ _HOME = {
     "default_arguments": "training_arguments",
     "examples": "data",
     "finetune": "finetuning",
+    "language_modeling": "tasks.language_modeling",
     "layer_groups": "anatomy",
     "load": "data",
     "load_adapter": "adapters",
