@@ -38,7 +38,9 @@ class Job:
     hub: Access | None = None  # where to push, as checked before training
     probe: Probe | None = None  # a solved head on the untouched checkpoint
     before: Before | None = None  # the untouched checkpoint, where forgetting is watched
-    untouched: dict[str, Any] = field(default_factory=dict)  # its token losses per split, for language modelling
+    untouched: dict[str, Any] = field(
+        default_factory=dict
+    )  # its token losses per split, for language modelling
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -114,7 +116,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
 
     folder = Path(run.output_dir)
     trained = None if job.skip_reload_check else reference(job, found)
-    run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
+    unused_of = "" if job.task.target else job.base["name"]
+    run._model, run._processor = save(job.setup, found.thresholds, unused_of), job.setup.processor
     if found.forgetting and job.before:
         add_weights(found.forgetting, job.before, run._model)
     write_json(folder / RESULTS, run.metrics)
@@ -132,7 +135,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
     commands = next_commands(job.recipe, run, job.task)
-    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor)
+    masked = job.task.name == "fill-mask"
+    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor, masked)
 
 
 def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
@@ -143,7 +147,11 @@ def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
     best = "before training" if lower else "of the best constant answer"
     for prefix, split in (("test", "test"), ("eval", "validation")):
         value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
-        if value is not None and constant is not None and not (value < constant if lower else value > constant):
+        if (
+            value is not None
+            and constant is not None
+            and not (value < constant if lower else value > constant)
+        ):
             what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
             mend = "train longer, or at a higher --learning_rate or --head_learning_rate, and look at rows and labels"
             found.append({"where": split, "what": what, "mend": mend})

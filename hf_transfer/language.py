@@ -41,7 +41,9 @@ def check_asked(strategy: Any, watch_forgetting: bool, pooling: str | None, peft
 
     found = []
     if strategy == "auto":
-        found.append(Problem("--strategy", "auto looks at labels, and there are none", "choose full or partial:N"))
+        found.append(
+            Problem("--strategy", "auto looks at labels, and there are none", "choose full or partial:N")
+        )
     if watch_forgetting:
         what = "compares a head's answers, and here the texts are what is learned"
         found.append(Problem("--watch_forgetting", what, "use it in the task that comes after"))
@@ -63,7 +65,9 @@ def check_phases(phases: Sequence[Phase]) -> None:
     for phase in phases:
         if phase.solve or phase.pairs:
             what = f"phase {phase.name} needs labels, and texts for a language model have none"
-            raise Problems(Problem("--strategy", what, "choose full, partial:N, two-phase, gradual, bitfit or norms"))
+            raise Problems(
+                Problem("--strategy", what, "choose full, partial:N, two-phase, gradual, bitfit or norms")
+            )
 
 
 def head_words(model: Any, new: Sequence[str]) -> list[dict[str, str]]:
@@ -152,7 +156,10 @@ def assess_language(
         now = perplexity(losses)
         found.results[f"{prefix}_perplexity"] = now["perplexity"]
         if span := interval(losses, origins):
-            found.results[f"{prefix}_perplexity_ci95_low"], found.results[f"{prefix}_perplexity_ci95_high"] = span
+            (
+                found.results[f"{prefix}_perplexity_ci95_low"],
+                found.results[f"{prefix}_perplexity_ci95_high"],
+            ) = span
         if split in before:
             was = perplexity(before[split])
             found.results |= {f"{prefix}_baseline_{key}": value for key, value in was.items()}

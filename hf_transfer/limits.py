@@ -36,7 +36,10 @@ def check_arguments(args: Any, problem_type: str) -> None:
         for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):
             if getattr(args, name):
                 wrong.append(Problem(f"--{name}", "has no effect on a CPU", mend))
-    without = {"regression": "this is regression", "language_modeling": "texts for a language model have none"}
+    without = {
+        "regression": "this is regression",
+        "language_modeling": "texts for a language model have none",
+    }
     if args.label_smoothing_factor and problem_type in without:
         what = f"is for labels, and {without[problem_type]}"
         wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))

@@ -114,6 +114,7 @@ def print_results(
     folder: str,
     next_commands: dict[str, str],
     warnings: Sequence[dict[str, str]] = (),
+    masked: bool = False,
 ) -> None:
     """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next."""
     out = console()
@@ -145,6 +146,10 @@ def print_results(
             )
         out.print(table)
     _print_warnings(out, warnings)
+    if masked and splits:
+        out.print(
+            "  perplexity: of the masked tokens alone, the same ones as before training (pseudo-perplexity)"
+        )
     if any("_probe_" in key for key in results):
         out.print("  probe: a head solved on the features of the untouched checkpoint")
     out.print(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
+LANGUAGE = "language_modeling"
 SHIPPED = ("everyday_sentiment",)  # data that come with the package
 
 
@@ -103,7 +104,7 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
         f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
         "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
-        "labels": _shortened(data.labels) or "a number",
+        **({} if data.problem_type == LANGUAGE else {"labels": _shortened(data.labels) or "a number"}),
         "strategy": (strategy if isinstance(strategy, str) else "own phases")
         + (" with PEFT" if setup.is_peft else ""),
         "batch": "no steps: the head is solved"
@@ -248,6 +249,10 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
     if "text_pair" in run.record["data"]["columns"]:
         example = '"A man is eating." "A man is having lunch."'
+    if not task.target:
+        return {
+            "a task from here": f"accelerate launch recipes/sentiment.py --model_name_or_path {folder} --train_file reviews.csv"
+        }
     found = {"predict": f"hft predict {folder} {example}"}
     if recipe and run.record["data"]["name"] in SHIPPED:
         script = f"accelerate launch {shlex.quote(_script(recipe))}"

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def fingerprint(
-    rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels | None
-) -> str:
+def fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels | None) -> str:
     """sha256 over the splits' inputs (texts; digests of images) and labels, in order, before anything is dropped."""
     digest = hashlib.sha256()
     for split, data in rows.items():

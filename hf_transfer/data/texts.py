@@ -160,4 +160,3 @@ def _flat(rows: Dataset) -> Dataset:
         "row": pa.array([row for _, row in kept], pa.int64()),
     }
     return dataset_of(pa.table(columns), Features({"text": Value("string"), "row": Value("int64")}))
-

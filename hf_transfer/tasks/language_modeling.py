@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from hf_transfer.data import Data
 
 MLM_PROBABILITY = 0.15  # Devlin et al. 2018
-LONGEST_DEFAULT = 512  # tokens of a block unless --max_length says otherwise: more costs memory and teaches little
+LONGEST_DEFAULT = (
+    512  # tokens of a block unless --max_length says otherwise: more costs memory and teaches little
+)
 
 
 def language_modeling(model: Any, mlm_probability: float = MLM_PROBABILITY) -> Task:
@@ -154,7 +156,9 @@ def _encoded(data: Data, tokenizer: Any) -> tuple[dict[str, list[list[int]]], li
             raise Problems(Problem(split, "the tokenizer makes nothing of its texts"))
         found[split] = ids
     some = data.splits[split]["text"][next(i for i, row in enumerate(found[split]) if row)]
-    plain, closed = (tokenizer(some, add_special_tokens=own, verbose=False)["input_ids"] for own in (False, True))
+    plain, closed = (
+        tokenizer(some, add_special_tokens=own, verbose=False)["input_ids"] for own in (False, True)
+    )
     at = next(i for i in range(len(closed)) if closed[i : i + len(plain)] == plain)
     return found, closed[:at], closed[at + len(plain) :]
 
