@@ -16,12 +16,14 @@ RESAMPLES = 500
 
 @dataclass(frozen=True)
 class Compared:
-    """The headline metric of two sets of scores, and the standard error of its difference over the rows."""
+    """The headline metric of two sets of scores; of its difference over the rows the standard error and 95 % interval."""
 
     metric: str
     first: float
     second: float
     error: float
+    low: float = float("nan")
+    high: float = float("nan")
 
     @property
     def better(self) -> bool:
@@ -43,7 +45,9 @@ def compared(problem_type: str, first: np.ndarray, second: np.ndarray, labels: n
         _metric(problem_type, second, labels, counts) - _metric(problem_type, first, labels, counts)
         for counts in resampled(np.ones(len(labels), dtype=np.int64), RESAMPLES, seed=0)
     ]
-    return Compared(headline(problem_type), before, after, float(np.std(np.concatenate(gains))))
+    every = np.concatenate(gains)
+    low, high = (float(end) for end in np.percentile(every, (2.5, 97.5)))
+    return Compared(headline(problem_type), before, after, float(np.std(every)), low, high)
 
 
 def _metric(problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
