@@ -51,19 +51,21 @@ def gain(unadapted: Run, adapted: Run) -> Compared:
             Problem("comparison", "the two runs predicted different rows", "compare runs of the same data")
         )
     problem, labels = record["problem_type"], record["labels"]
-    truth = _truth(two, problem, labels)
-    return compared(problem, _scores(one, problem, labels), _scores(two, problem, labels), truth)
+    truth, scores = _truth(two, problem, labels), [_scores(table, problem, labels) for table in (one, two)]
+    return compared(problem, *scores, truth, threshold=0.5)
 
 
 def _scores(table: pd.DataFrame, problem: str, labels: list[str]) -> Any:
-    """Scores (rows, labels) that give the probabilities of a table of predictions; of a regression its values."""
+    """Scores (rows, labels) by which the metric is that of a table of predictions; of a regression its values."""
     import numpy as np
 
     if problem == "regression":
         return table[["prediction"]].to_numpy(float)
-    chances = np.clip(table[[f"probability_{name}" for name in labels]].to_numpy(float), 1e-12, 1 - 1e-12)
-    several = problem == "multi_label_classification"
-    return np.log(chances) - np.log1p(-chances) if several else np.log(chances)
+    if problem == "multi_label_classification":  # at the thresholds that were tuned on validation
+        return np.array(
+            [[1.0 if name in set(row) else -1.0 for name in labels] for row in table["prediction"]]
+        )
+    return np.log(np.clip(table[[f"probability_{name}" for name in labels]].to_numpy(float), 1e-12, 1))
 
 
 def _truth(table: pd.DataFrame, problem: str, labels: list[str]) -> Any:
