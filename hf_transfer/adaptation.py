@@ -183,7 +183,7 @@ def stages(
     if going_on and not any(holds_run(root / name) for name in names):
         what = f"{root} holds no run to go on with"
         raise Problems(Problem("--resume_from_checkpoint", what, "name its folder with --output_dir"))
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in names:
         begun = going_on and holds_run(root / name)
         check_folder(root / name, resume=begun, overwrite=overwrite)

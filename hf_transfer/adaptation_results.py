@@ -51,8 +51,8 @@ def gain(unadapted: Run, adapted: Run) -> Compared:
             Problem("comparison", "the two runs predicted different rows", "compare runs of the same data")
         )
     problem, labels = record["problem_type"], record["labels"]
-    truth, scores = _truth(two, problem, labels), [_scores(table, problem, labels) for table in (one, two)]
-    return compared(problem, *scores, truth, threshold=0.5)
+    before, after = (_scores(table, problem, labels) for table in (one, two))
+    return compared(problem, before, after, _truth(two, problem, labels), threshold=0.5)
 
 
 def _scores(table: pd.DataFrame, problem: str, labels: list[str]) -> Any:

@@ -31,7 +31,9 @@ def default_arguments(
         rows: training rows; small sets get more epochs, because three of theirs are too few steps to learn from.
         labelled: False for language modelling, which learns faster and has scores for every word at every place.
     """
-    own = {} if labelled else {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
+    own: dict[str, Any] = (
+        {} if labelled else {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
+    )
     own |= {} if labelled or peft else {"learning_rate": LANGUAGE_RATE}
     return {
         "learning_rate": learning_rate_for(strategy if isinstance(strategy, str) else "full", peft),

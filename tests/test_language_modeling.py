@@ -16,7 +16,8 @@ from hf_transfer import language_modeling, load
 from hf_transfer.evaluation.perplexity import interval, perplexity
 from hf_transfer.language import token_losses
 from hf_transfer.tasks.language_modeling import CAUSAL_LM, MASKED_LM, masking
-from hf_transfer.tasks.masking import IGNORED, evaluation_masks
+from hf_transfer.tasks.masking import evaluation_masks
+from hf_transfer.tasks.task import IGNORED
 
 LONG = " ".join(["we found the lovely garden at noon ."] * 30)
 

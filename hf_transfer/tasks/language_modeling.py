@@ -12,8 +12,7 @@ import numpy as np
 
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.tasks import text_classification as texts
-from hf_transfer.tasks.masking import IGNORED, evaluation_masks, masked_batch
-from hf_transfer.tasks.task import Prepared, Task
+from hf_transfer.tasks.task import IGNORED, Prepared, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,6 +93,8 @@ def prepare_masked(
     Masks are drawn anew for every training batch (`masking`), for the other splits once and always the same: figures
     from before and after training, and of other runs, are of the same masked tokens.
     """
+    from hf_transfer.tasks.masking import evaluation_masks
+
     whole, before, behind = _encoded(data, tokenizer)
     special = len(before) + len(behind)
     limit = _checked_limit(tokenizer, model, max_length, special + 1)
@@ -135,7 +136,7 @@ def _prepared(
     splits: dict[str, Any], origins: dict[str, list[int]], chosen: int, plan: str, facts: dict[str, Any]
 ) -> Prepared:
     lengths = {split: [len(ids) for ids in rows["input_ids"]] for split, rows in splits.items()}
-    told = {"quantiles": {s: texts._quantiles(np.array(n)) for s, n in lengths.items()}}
+    told: dict[str, Any] = {"quantiles": {s: texts._quantiles(np.array(n)) for s, n in lengths.items()}}
     told |= {"tokens": {s: int(sum(n)) for s, n in lengths.items()}}
     sizes = ", ".join(f"{len(n):,} rows of {sum(n):,} tokens for {split}" for split, n in lengths.items())
     return Prepared(
@@ -208,6 +209,8 @@ def collator(tokenizer: Any) -> Any:
 
 def masking(tokenizer: Any, probability: float = MLM_PROBABILITY) -> Any:
     """Of training batches: as `collator`, and masks that are drawn from torch's random state."""
+    from hf_transfer.tasks.masking import masked_batch
+
     special = tuple(sorted(set(tokenizer.all_special_ids)))
     options = {"mask": tokenizer.mask_token_id, "special": special, "vocabulary": len(tokenizer)}
     return partial(masked_batch, collator(tokenizer), probability=probability, **options)

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-IGNORED = -100  # a label that the loss leaves out
+from hf_transfer.tasks.task import IGNORED
+
 MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens so many become the mask, or a random token; the others stay
 EVALUATION_SEED = (
     0  # masks of evaluation do not depend on a run's seed: figures of all runs are of the same tokens

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+IGNORED = -100  # a label that the loss leaves out
+
 
 @dataclass(frozen=True)
 class Prepared:
