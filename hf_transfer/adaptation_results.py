@@ -38,13 +38,19 @@ def gain(unadapted: Run, adapted: Run) -> Compared:
     """The two runs' headline metrics on the split that both predicted, with the paired bootstrap over its rows.
 
     Raises:
-        Problems: they predicted different rows.
+        Problems: they predicted different rows, or none.
     """
     import pandas as pd
 
     from hf_transfer.evaluation.compared import compared
 
     record = adapted.record
+    lacking = [
+        run.output_dir for run in (unadapted, adapted) if not (Path(run.output_dir) / PREDICTIONS).is_file()
+    ]
+    if lacking:
+        what = f"{lacking[0]} has no predictions to compare"
+        raise Problems(Problem("comparison", what, "leave --do_eval or --do_predict on"))
     one, two = (pd.read_parquet(Path(run.output_dir) / PREDICTIONS) for run in (unadapted, adapted))
     if list(one["row"]) != list(two["row"]) or list(one["split"]) != list(two["split"]):
         raise Problems(

@@ -13,7 +13,7 @@ from data_tasks import refused
 from small_training import changed, state, training_arguments
 from transformers import DataCollatorForLanguageModeling, Trainer
 
-from hf_transfer import Run, language_modeling, load, peft_method
+from hf_transfer import Regularization, Run, language_modeling, load, peft_method
 from hf_transfer.anatomy import layer_groups
 from hf_transfer.language import Logged, measured
 from hf_transfer.report.card import card_text
@@ -168,6 +168,7 @@ def test_lora_and_the_next_word(tmp_path: Path) -> None:
         ({"watch_forgetting": True, "pooling": "mean"}, "--pooling"),
         ({"peft_config": "prefix"}, "no merged model"),
         ({"metrics": ["accuracy"]}, "perplexity is measured"),
+        ({"regularization": Regularization(r_drop=1.0)}, "--r_drop"),
         ({"args": {"label_smoothing_factor": 0.1}}, "is for labels"),
         ({"max_length": 1000}, "--max_length"),
     ],
