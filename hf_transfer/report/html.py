@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def write_report(folder: Path | str) -> Path:
     return path
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader
 
