@@ -57,7 +57,6 @@ def adapt(
     import inspect
 
     from hf_transfer.data import load
-    from hf_transfer.embedded import hub_id_of
     from hf_transfer.finetuning import finetune
     from hf_transfer.tasks import find
     from hf_transfer.tasks.language_modeling import language_modeling
@@ -74,7 +73,6 @@ def adapt(
     texts = domain_texts(language, data, domain)
     given.setdefault("output_dir", free_folder("adaptation"))
     folders = stages(given, overwrite=bool(named.get("overwrite_output_dir")), compare=compare)
-    named.setdefault("base_model_id", hub_id_of(name))
     shared = {key: named[key] for key in SHARED if key in named}
     begun, tokenizer, notes = language_model(
         language, name, texts, new_vocabulary, 42 if seed is None else seed

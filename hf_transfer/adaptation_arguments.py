@@ -51,10 +51,7 @@ class AdaptationArguments(Arguments):
 
     def transfer(self) -> dict[str, Any]:
         """As for other recipes, for the task; what goes on after an interruption is the recipe in its folder."""
-        from hf_transfer.embedded import hub_id_of, minilm
-
         found = super().transfer()
-        found["base_model_id"] = self.base_model_id or hub_id_of(self.model_name_or_path or minilm())
         if found["command"] and not self.asked("output_dir"):
             found["command"] = [*found["command"], "--output_dir", self.folder]
         return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adapted_base import adapted_base
 from hf_transfer.assembling import AUTO, make_setup, planned_phases
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
@@ -193,6 +194,7 @@ def finetune(
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
+        base |= adapted_base(base["name"])
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
     if redrawn and probe:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer import hardware
 from hf_transfer.again import typed_command
 from hf_transfer.checkpoints import revision_of
+from hf_transfer.data.texts import LANGUAGE
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
-LANGUAGE = "language_modeling"
 SHIPPED = ("everyday_sentiment",)  # data that come with the package
 
 
@@ -102,6 +102,7 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
     return {
         "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
         f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
+        **({"adapted on": base["adapted_on"]} if "adapted_on" in base else {}),
         "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
         **({} if data.problem_type == LANGUAGE else {"labels": _shortened(data.labels) or "a number"}),
@@ -163,7 +164,8 @@ def write_record(
     """Write `run.json`, the last file of a run but for what is drawn from it."""
     setup, task, data, base, plan = job.setup, job.task, job.data, job.base, job.plan
     args = setup.args
-    hub_id = job.base_model_id or hub_id_of(base["name"])
+    origin = base.get("origin") or {}  # of a checkpoint that was adapted in a run before this one
+    hub_id = job.base_model_id or hub_id_of(base["name"]) or origin.get("id")
     audit = data.audit | {"lengths": setup.prepared.facts, "warnings": plan["warnings"]}
     record = {
         "format": 1,
@@ -177,8 +179,9 @@ def write_record(
         "peft": _peft(job.peft_config),
         "base_model": {
             "id": hub_id,
-            "name": (hub_id or Path(base["name"]).name).rpartition("/")[2],
-            "revision": revision_of(base["name"]),
+            "name": (hub_id or origin.get("name") or Path(base["name"]).name).rpartition("/")[2],
+            "revision": revision_of(base["name"]) or origin.get("revision"),
+            **({"adapted_on": base["adapted_on"]} if "adapted_on" in base else {}),
             **{key: base.get(key) for key in ("license", "license_name", "license_link")},
             "class": base["class"],
             "parameters": sum(row["parameters"] for row in ledger[0]["groups"]) if ledger else None,

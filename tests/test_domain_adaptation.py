@@ -64,7 +64,14 @@ def test_the_recipe_adapts_then_learns_the_task_from_there(whole: Any, base: Pat
     )
     first, task, other = whole.language_model.record, whole.run.record, whole.unadapted.record
     assert first["task"] == "fill-mask" and first["strategy"] == "head + full"  # its head is new
-    assert task["base_model"]["name"] == LANGUAGE_MODEL and other["base_model"]["name"] == base.name
+    assert (
+        task["base_model"]["name"] == first["base_model"]["name"] == other["base_model"]["name"] == base.name
+    )
+    assert (
+        "64 texts of reviews.csv" in task["base_model"]["adapted_on"]
+        and "adapted_on" not in other["base_model"]
+    )
+    assert "adapted before on" in (root / "README.md").read_text()
     assert task["base_model"]["new"] == other["base_model"]["new"] == ["classifier.weight", "classifier.bias"]
     assert task["data"]["fingerprint"] == other["data"]["fingerprint"] != first["data"]["fingerprint"]
     assert (

@@ -136,6 +136,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("Task", run.get("task")),
         ("Base model", base.get("id") or base.get("name")),
         ("Base revision", base.get("revision")),
+        ("Base adapted before on", base.get("adapted_on")),
         ("Base licence", base.get("license") or "unknown"),
         ("Model class", base.get("class")),
         ("Parameters", count(base.get("parameters")) if base.get("parameters") else None),
