@@ -53,11 +53,12 @@ def main(argv=None):
 
     # 2. How to train the task: what you give as a flag wins over what stands here.
     little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
+    epochs = min(20, max(3, round(8000 / len(data.splits["train"]))))
     task = arguments.training(
         learning_rate=PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5),
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=min(20, max(3, round(8000 / len(data.splits["train"])))),
+        num_train_epochs=epochs,  # 3 to 20 by the size of the data
         per_device_train_batch_size=16,
         per_device_eval_batch_size=16,  # a language model has a score for every word at every place
         train_sampling_strategy="group_by_length",  # little padding: about half the time
