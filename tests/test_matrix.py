@@ -37,6 +37,7 @@ STRATEGIES = (
     "knn",
     "ridge",
     "contrastive",
+    "knn",
     "auto",
 )
 TASKS = ("single", "multi", "regression", "pairs")
