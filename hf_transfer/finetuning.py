@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,9 @@ def finetune(
     early_stopping_patience: int | None = None,
     pooling: str | None = None,
     probe: bool = True,
+    compare_scratch: bool = False,
     watch_forgetting: bool = False,
+    forgetting_file: str | Path | None = None,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -84,7 +87,7 @@ def finetune(
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
         strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `bitfit`, `norms`, `two-phase`,
-            `lp-ft`, `gradual`, `prototypes`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
+            `lp-ft`, `gradual`, `prototypes`, `knn`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
         groups: the layer groups named by hand, `{group: regex of parameter names}` in forward order, for a model whose
             order cannot be found.
         peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
@@ -97,9 +100,11 @@ def finetune(
         early_stopping_patience: evaluations without a better best metric before a phase ends.
         pooling: what a solved head reads: `own`, what the checkpoint's class reads; `mean`, the mean over the tokens, which
             makes the run folder a sentence-transformers model; `auto`, the mean where it is better by more than a standard
-            error. By default `auto` for `prototypes`, `ridge` and `contrastive`, else `own`.
+            error. By default `auto` for `prototypes`, `knn`, `ridge` and `contrastive`, else `own`.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
+        compare_scratch: train the same model from random weights too, with the same budget, to tell what pretraining was worth.
         watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
+        forgetting_file: with it, a text file: the loss of the checkpoint's masked-language-model head on it, before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -122,11 +127,13 @@ def finetune(
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
+    from hf_transfer.general_text import general_lines, no_language_head
     from hf_transfer.language import check_asked, head_words, read_losses, shifts
     from hf_transfer.plan import print_plan
     from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
+    from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
     from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import leave_room
@@ -185,6 +192,9 @@ def finetune(
         data, told = as_scored(model, data)
         notes += told
     notes += leave_room(model, processor, peft_config)
+    compare_scratch, told = comparing(compare_scratch, task, model, args.do_train)
+    notes += told
+    untouched = copy.deepcopy(model.config)
     prepared = task.prepare(data, processor, model, max_length)
     if not task.target:
         prepared.warnings.extend(head_words(model, new))
@@ -200,8 +210,12 @@ def finetune(
     if redrawn and probe:
         probe = False
         notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
+    general = general_lines(forgetting_file, watch_forgetting, task)
     watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
     notes += told
+    if general and (why := no_language_head(base["name"], processor)):
+        general = []
+        notes.append(why)
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {
@@ -224,6 +238,7 @@ def finetune(
     notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
     fresh = [*new, *redrawn] if setup.model is model else ["classifier.weight", "classifier.bias"]
     notes += regularize(setup, data, regularization, fresh)
+    notes += [scratch_note(setup)] if compare_scratch else []
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
@@ -257,8 +272,12 @@ def finetune(
     if args.do_train and not task.target:
         job = replace(job, untouched=read_losses(setup, measured_splits(args, data), shifts(task)))
     if watch_forgetting:
-        job = replace(job, before=before(setup, own_head=not new))
-    return finish(job, train(setup, resume, start) if args.do_train else [])
+        job = replace(job, before=before(setup, own_head=not new), general=general)
+    ledger = train(setup, resume, start) if args.do_train else []
+    if compare_scratch:
+        found = train_from_scratch(task, untouched, setup, measured_splits(args, data), resume)
+        job = replace(job, scratch=found)
+    return finish(job, ledger)
 
 
 def _nothing_else(peft_config: Any) -> Problem:

@@ -34,12 +34,14 @@ STRATEGIES = (
     "lp-ft",
     "gradual",
     "prototypes",
+    "knn",
     "ridge",
     "contrastive",
+    "knn",
     "auto",
 )
 TASKS = ("single", "multi", "regression", "pairs")
-STILL = ("feature-extraction", "prototypes", "ridge")  # all but the head stays as it was
+STILL = ("feature-extraction", "prototypes", "knn", "ridge")  # all but the head stays as it was
 CLASSES = ("prototypes", "contrastive")  # need one class a row
 FILE = ("split", "label", "image")  # an image's folders and name
 SHORT = {
@@ -90,8 +92,9 @@ def test_the_run_is_whole(name: str, task: str, strategy: str, tmp_path: Path, i
     opened = Run.open(run.output_dir)
     if strategy in STILL:
         pooled = isinstance(opened.model, PooledClassifier)  # the mean over the tokens was the better reading
-        after = opened.model.backbone.state_dict() if pooled else state(opened.model)
-        kind = AutoModel if pooled else type(opened.model)
+        plain = opened.model.base if strategy == "knn" else opened.model
+        after = opened.model.backbone.state_dict() if pooled else state(plain)
+        kind = AutoModel if pooled else type(plain)
         before = state(kind.from_pretrained(base))
         assert before.keys() <= after.keys() and all(torch.equal(after[key], before[key]) for key in before)
     measured = pd.read_parquet(tmp_path / "run" / "predictions.parquet")
