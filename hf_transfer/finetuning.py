@@ -145,7 +145,9 @@ def finetune(
     if isinstance(peft_config, str):
         peft_config = peft_method(peft_config)
     if not task.target:
-        check_asked(strategy, watch_forgetting, pooling, peft_config)
+        comparing_answers = {"watch_forgetting": watch_forgetting, "forgetting_file": forgetting_file}
+        comparing_answers |= {"compare_scratch": compare_scratch}
+        check_asked(strategy, pooling, peft_config, **comparing_answers)
         probe = False
     if seed is None:
         seed = args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)

@@ -31,8 +31,11 @@ def shifts(task: Task) -> bool:
     return task.name == "text-generation"
 
 
-def check_asked(strategy: Any, watch_forgetting: bool, pooling: str | None, peft_config: Any) -> None:
+def check_asked(strategy: Any, pooling: str | None, peft_config: Any, **compared: Any) -> None:
     """Refuse what needs labels or a head for them, before anything is loaded.
+
+    Args:
+        compared: what compares the answers of such heads, by its flag; true where it was asked for.
 
     Raises:
         Problems: all of them.
@@ -41,12 +44,11 @@ def check_asked(strategy: Any, watch_forgetting: bool, pooling: str | None, peft
 
     found = []
     if strategy == "auto":
-        found.append(
-            Problem("--strategy", "auto looks at labels, and there are none", "choose full or partial:N")
-        )
-    if watch_forgetting:
-        what = "compares a head's answers, and here the texts are what is learned"
-        found.append(Problem("--watch_forgetting", what, "use it in the task that comes after"))
+        what = "auto looks at labels, and there are none"
+        found.append(Problem("--strategy", what, "choose full or partial:N"))
+    what = "compares answers by label, and a language model gives none"
+    for name in [name for name, asked in compared.items() if asked]:
+        found.append(Problem(f"--{name}", what, "use it in the task that comes after"))
     if pooling is not None:
         found.append(Problem("--pooling", "is for heads of labels, and there are none", "leave it out"))
     if peft_config is not None and not merges(kind_of(peft_config)):

@@ -299,6 +299,10 @@ class PhaseTrainer(Trainer):
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         self._recall_losses()
         self._watch.check(self._where())
+        if (
+            self.args.world_size > 1
+        ):  # stock adds this process's losses since the last log to the mean of all before it
+            self._tr_loss = self.accelerator.reduce(self._tr_loss, "mean")
         return super()._finalize_training(*args, **kwargs)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:

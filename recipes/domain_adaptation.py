@@ -53,12 +53,13 @@ def main(argv=None):
 
     # 2. How to train the task: what you give as a flag wins over what stands here.
     little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
-    epochs = min(20, max(3, round(8000 / len(data.splits["train"]))))
+    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    epochs = [min(20, max(3, round(8000 / len(part.splits["train"])))) for part in (data, texts)]
     task = arguments.training(
-        learning_rate=PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5),
+        learning_rate=rate,  # 5e-5; little that learns 1e-3, LoRA 5e-4
         weight_decay=0.01,
         warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=epochs,  # 3 to 20 by the size of the data
+        num_train_epochs=epochs[0],  # 3 to 20 by the size of the data
         per_device_train_batch_size=16,
         per_device_eval_batch_size=16,  # a language model has a score for every word at every place
         train_sampling_strategy="group_by_length",  # little padding: about half the time
@@ -73,8 +74,7 @@ def main(argv=None):
     folders = stages(task, overwrite=arguments.overwrite_output_dir, compare=arguments.compare)
     adapting = task | {
         "learning_rate": arguments.adapt_learning_rate,
-        "num_train_epochs": arguments.adapt_epochs
-        or min(20, max(3, round(8000 / len(texts.splits["train"])))),
+        "num_train_epochs": arguments.adapt_epochs or epochs[1],
         "max_steps": arguments.adapt_max_steps or -1,
     }
 

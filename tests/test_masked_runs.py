@@ -166,6 +166,8 @@ def test_lora_and_the_next_word(tmp_path: Path) -> None:
         ({"strategy": "contrastive"}, "needs labels"),
         ({"strategy": "auto"}, "looks at labels"),
         ({"watch_forgetting": True, "pooling": "mean"}, "--pooling"),
+        ({"watch_forgetting": True, "compare_scratch": True}, "--compare_scratch"),
+        ({"strategy": "knn"}, "needs labels"),
         ({"peft_config": "prefix"}, "no merged model"),
         ({"metrics": ["accuracy"]}, "perplexity is measured"),
         ({"regularization": Regularization(r_drop=1.0)}, "--r_drop"),

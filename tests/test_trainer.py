@@ -101,6 +101,7 @@ def test_rows_that_do_not_divide_weigh_once(name: str, two: Path, tmp_path: Path
     found = torch.load(two / "uneven.pt")["cases"][name]
     alone = uneven(tmp_path, per_device_train_batch_size=8, **CASES[name])
     np.testing.assert_allclose(found["loss"], alone["loss"], atol=1e-5)
+    assert found["train_loss"] == pytest.approx(alone["train_loss"], abs=1e-5)
     assert found["alike"]
     for key, value in alone["state"].items():
         assert (found["state"][key] - value).abs().max() < 1e-5, key
