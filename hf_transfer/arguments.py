@@ -43,6 +43,7 @@ FOR_FINETUNE = (
     ),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
     "loraplus_lr_ratio",
+    *("target_file", "align", "align_weight", "pseudo_labels"),
 )
 FOR_PEFT = tuple(name for name in FLAGS if name not in FOR_FINETUNE)
 # transformers takes the bar away together with its reports, which parse() turns off.
@@ -112,6 +113,17 @@ class Arguments:
     )
     watch_forgetting: bool = flag(
         "Transfer", False, "Compare features and answers with the checkpoint's, in the report."
+    )
+
+    target_file: str | None = flag(
+        "Adaptation", None, "Rows of the domain that the model is for, without labels: a file or folder."
+    )
+    align: Literal["dann", "coral"] | None = flag(
+        "Adaptation", None, "Make features of training and target rows alike: dann or coral."
+    )
+    align_weight: float | None = flag("Adaptation", None, "How strongly: 1 for dann, 10 for coral.", 0)
+    pseudo_labels: bool | float | None = flag(
+        "Adaptation", None, "Train on with target rows predicted this surely: true is 0.95."
     )
 
     class_weights: list[str] | None = field(

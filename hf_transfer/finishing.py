@@ -91,6 +91,7 @@ def measured_splits(args: Any, data: Data) -> list[str]:
 
 def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
     """Everything that the first process leaves in the run folder, and the table of results."""
+    from hf_transfer.adapting import warnings_after
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
@@ -110,7 +111,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
         with placed(folder) as beside:
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
-    poor = _no_better(run.metrics, headline(job.data.problem_type))
+    poor = [*warnings_after(ledger), *_no_better(run.metrics, headline(job.data.problem_type))]
     if job.probe:
         hint = pooling_hint(job.setup, job.probe)
         poor += hint or transfer_warnings(job.data, found.logits, job.probe.logits, job.probe.pooling)

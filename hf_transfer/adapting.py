@@ -1,0 +1,118 @@
+"""A run's domain adaptation put where it acts: on the loss, on the batches, on the phases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hf_transfer.anatomy import HEAD
+from hf_transfer.final_weights import learned
+from hf_transfer.problems import Problem, Problems
+from hf_transfer.solving import readout_of
+from hf_transfer.strategies.adaptation import PSEUDO, SINGLE, Adaptation, check_phases, sentences
+from hf_transfer.strategies.allocation import check_allocation
+
+if TYPE_CHECKING:
+    from hf_transfer.strategies.alignment import Alignment
+    from hf_transfer.strategies.phases import Phase
+    from hf_transfer.target import Target
+    from hf_transfer.training import Setup
+
+STILL_APART = 0.8  # domain accuracy at the end above which DANN has not done what it is for
+
+
+def adapt_to(setup: Setup, chosen: Adaptation, target: Target | None) -> list[str]:
+    """Give a run the target rows, the alignment of features and the phase of pseudo-labels that were chosen.
+
+    Args:
+        setup: changed in place; its phases are settled.
+
+    Returns:
+        Sentences for the plan.
+
+    Raises:
+        Problems: the strategy, or the model, leaves nothing to act on.
+    """
+    setup.adaptation, setup.target = chosen, target
+    if target is None or not setup.args.do_train:
+        return []
+    check_phases(chosen, setup.phases, [below_head(setup, phase) for phase in setup.phases])
+    if chosen.align is not None:
+        setup.alignment = _alignment(setup, chosen)
+    if chosen.threshold is not None:
+        setup.phases = [*setup.phases, replace(setup.phases[-1], name=PSEUDO)]
+        check_allocation(setup.model, len(setup.phases))
+    return sentences(chosen, len(target.rows), setup.phases)
+
+
+def below_head(setup: Setup, phase: Phase) -> bool:
+    """Whether anything below the head is trained in a phase."""
+    head = {name for group in setup.groups if group.name == HEAD for name in group.parameters}
+    return not phase.solve and bool(learned(setup, [phase]) - head)
+
+
+def _alignment(setup: Setup, chosen: Adaptation) -> Alignment:
+    from hf_transfer.strategies.alignment import Alignment
+
+    readout = readout_of(setup)
+    if readout is None:
+        what = f"the scores of {type(setup.model).__name__} are not a linear function of features that could be found"
+        raise Problems(Problem("--align", what, "use --pseudo_labels, or another checkpoint"))
+    layer = setup.model.get_submodule(readout.scores)
+    return Alignment(
+        str(chosen.align), chosen.weight, layer, own_criterion(setup.model.config.problem_type)
+    )
+
+
+def own_criterion(problem_type: str) -> Any:
+    """The loss that transformers' classifiers have for a problem type, on scores (rows, labels) and labels."""
+    from torch.nn import functional as F
+
+    from hf_transfer.strategies.objectives import binary_cross_entropy, cross_entropy
+
+    if problem_type == "regression":
+        return lambda logits, labels: F.mse_loss(logits.float().squeeze(-1), labels.float().view(-1))
+    return cross_entropy if problem_type == SINGLE else binary_cross_entropy
+
+
+def aligned(setup: Setup, number: int, args: Any) -> Alignment | None:
+    """The alignment of a phase, begun anew; None where nothing below the head is trained.
+
+    Args:
+        args: the phase's own, for seed and device.
+    """
+    if setup.alignment is None or not below_head(setup, setup.phases[number - 1]):
+        return None
+    setup.alignment.begin(args.data_seed, args.device)
+    return setup.alignment
+
+
+def entry_of(setup: Setup, alignment: Alignment | None, log: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the ledger keeps of a phase's alignment: method, weight, rows, domain accuracy at first and at the end."""
+    if alignment is None or setup.target is None:
+        return {}
+    told = [row["domain_accuracy"] for row in log if "domain_accuracy" in row]
+    accuracy = {"first": round(told[0], 4), "last": round(told[-1], 4)} if told else None
+    facts = {"method": alignment.method, "weight": alignment.weight, "target_rows": len(setup.target.rows)}
+    return {"align": facts | {"domain_accuracy": accuracy}}
+
+
+def warnings_after(ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What the end of a run says of its adaptation: domains still apart, pseudo-labels that were none or all alike."""
+    found = []
+    ends = [entry["align"] for entry in ledger if "align" in entry]
+    if ends and ends[-1]["domain_accuracy"] and ends[-1]["domain_accuracy"]["last"] >= STILL_APART:
+        last = ends[-1]["domain_accuracy"]["last"]
+        what = f"domain accuracy was {last:.2f} at the end: features still tell the domains apart"
+        found.append({"where": "--align", "what": what, "mend": "train longer, or give a larger --align_weight"})
+    for entry in ledger:
+        facts = entry.get("pseudo_labels")
+        if facts and not facts["rows"]:
+            what = f"no target row was predicted with a probability of {facts['threshold']:g}: nothing joined"
+            found.append({"where": "--pseudo_labels", "what": what, "mend": "give a lower threshold"})
+        elif facts and sum(count > 0 for count in facts["labels"].values()) == 1:
+            name = next(name for name, count in facts["labels"].items() if count)
+            what = f"all {facts['rows']:,} pseudo-labels are {name}: the last phase has learned to give that"
+            mend = "look at the target rows, or leave --pseudo_labels out"
+            found.append({"where": "--pseudo_labels", "what": what, "mend": mend})
+    return found
