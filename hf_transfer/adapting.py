@@ -59,9 +59,7 @@ def _alignment(setup: Setup, chosen: Adaptation) -> Alignment:
         what = f"the scores of {type(setup.model).__name__} are not a linear function of features that could be found"
         raise Problems(Problem("--align", what, "use --pseudo_labels, or another checkpoint"))
     layer = setup.model.get_submodule(readout.scores)
-    return Alignment(
-        str(chosen.align), chosen.weight, layer, own_criterion(setup.model.config.problem_type)
-    )
+    return Alignment(str(chosen.align), chosen.weight, layer, own_criterion(setup.model.config.problem_type))
 
 
 def own_criterion(problem_type: str) -> Any:
@@ -104,7 +102,9 @@ def warnings_after(ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
     if ends and ends[-1]["domain_accuracy"] and ends[-1]["domain_accuracy"]["last"] >= STILL_APART:
         last = ends[-1]["domain_accuracy"]["last"]
         what = f"domain accuracy was {last:.2f} at the end: features still tell the domains apart"
-        found.append({"where": "--align", "what": what, "mend": "train longer, or give a larger --align_weight"})
+        found.append(
+            {"where": "--align", "what": what, "mend": "train longer, or give a larger --align_weight"}
+        )
     for entry in ledger:
         facts = entry.get("pseudo_labels")
         if facts and not facts["rows"]:

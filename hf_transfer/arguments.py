@@ -121,7 +121,9 @@ class Arguments:
     align: Literal["dann", "coral"] | None = flag(
         "Adaptation", None, "Make features of training and target rows alike: dann or coral."
     )
-    align_weight: float | None = flag("Adaptation", None, "How strongly: 1 for dann, 10 for coral.", 0)
+    align_weight: float | None = flag(
+        "Adaptation", None, "How strongly they are made alike; 1 by default.", 0
+    )
     pseudo_labels: bool | float | None = flag(
         "Adaptation", None, "Train on with target rows predicted this surely: true is 0.95."
     )

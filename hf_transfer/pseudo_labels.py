@@ -48,7 +48,7 @@ def joined(setup: Setup, folder: Path, going_on: bool) -> Joined:
             write_json(folder / FILE, found)
     names = [setup.model.config.id2label[i] for i in range(setup.model.config.num_labels)]
     counts = np.bincount(np.asarray(found["label"], dtype=np.int64), minlength=len(names))
-    facts = {"threshold": threshold, "rows": len(found["row"]), "of": len(setup.target.rows)}
+    facts: dict[str, Any] = {"threshold": threshold, "rows": len(found["row"]), "of": len(setup.target.rows)}
     facts["labels"] = dict(zip(names, counts.tolist(), strict=True))
     if setup.args.process_index == 0:
         console().print(_sentence(facts), markup=False)

@@ -115,14 +115,13 @@ class PhaseTrainer(Trainer):
     def _paired(self, collate: Any, rows: int) -> PairedBatches:
         """A collator of training batches that puts as many target rows beside the training rows."""
         assert self.target is not None
-        targets = self.target.rows
+        targets, lengths = self.target.rows, None
         if isinstance(targets, Dataset):
             targets = self._remove_unused_columns(targets, "target")
-        alike = self.args.train_sampling_strategy == "group_by_length" and self.lengths and self.target.lengths
-        lengths = (self.lengths, self.target.lengths) if alike else None
-        return PairedBatches(
-            collate, targets, Partners(rows, len(targets), seed=self._data_seed, lengths=lengths)
-        )
+        if self.args.train_sampling_strategy == "group_by_length" and self.lengths and self.target.lengths:
+            lengths = self.lengths, self.target.lengths
+        partners = Partners(rows, len(targets), seed=self._data_seed, lengths=lengths)
+        return PairedBatches(collate, targets, partners)
 
     @property
     def _data_seed(self) -> int:
@@ -199,7 +198,9 @@ class PhaseTrainer(Trainer):
                 self.args, target
             )
             beside = []
-            if self.alignment is not None:  # first, so that the log tells the rate of the model's topmost group
+            if (
+                self.alignment is not None
+            ):  # first, so that the log tells the rate of the model's topmost group
                 groups = [self.alignment.optimizer_group(self.args.learning_rate), *groups]
                 beside = list(self.alignment.parameters())
             self.optimizer = chosen(groups, **options)

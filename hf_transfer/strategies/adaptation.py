@@ -10,7 +10,7 @@ from hf_transfer.strategies.phases import Phase
 
 SINGLE = "single_label_classification"
 DANN, CORAL = METHODS = ("dann", "coral")
-WEIGHTS = {DANN: 1.0, CORAL: 10.0}
+WEIGHT = 1.0  # of both
 CONFIDENT = 0.95  # of pseudo-labels, as FixMatch (Sohn et al. 2020)
 PSEUDO = "pseudo-labels"  # name of the further phase
 
@@ -37,8 +37,8 @@ class Adaptation:
 
     @property
     def weight(self) -> float:
-        """`align_weight`, or the method's default."""
-        return WEIGHTS[str(self.align)] if self.align_weight is None else float(self.align_weight)
+        """`align_weight`, or 1."""
+        return WEIGHT if self.align_weight is None else float(self.align_weight)
 
     @property
     def threshold(self) -> float | None:
@@ -97,9 +97,7 @@ def _target(on: dict[str, Any], target: bool) -> list[Problem]:
         mend = "add one of them; rows to measure on go to --test_file"
         return [_problem("target_file", what, mend)]
     what, mend = "needs rows of the target domain", "give them with --target_file; labels are not needed"
-    return [
-        _problem(name, what, mend) for name in ("align", "pseudo_labels") if name in on and not target
-    ]
+    return [_problem(name, what, mend) for name in ("align", "pseudo_labels") if name in on and not target]
 
 
 def _align(method: str, args: Any, taken: dict[str, Any]) -> list[Problem]:
@@ -143,8 +141,12 @@ def check_phases(chosen: Adaptation, phases: list[Phase], moves: list[bool]) -> 
         what = "makes features of both domains alike, and nothing below the head learns: they cannot move"
         found.append(_problem("align", what, mend))
     if chosen.threshold is not None and phases[-1].solve:
-        what = f"adds rows to train on, and under --strategy {phases[-1].name} the head is solved, not trained"
-        found.append(_problem("pseudo_labels", what, "choose a strategy that trains to its end, such as full"))
+        what = (
+            f"adds rows to train on, and under --strategy {phases[-1].name} the head is solved, not trained"
+        )
+        found.append(
+            _problem("pseudo_labels", what, "choose a strategy that trains to its end, such as full")
+        )
     if found:
         raise Problems(*found)
 

@@ -17,8 +17,11 @@ from hf_transfer.strategies.objectives import Criterion, Objective, scores
 from hf_transfer.strategies.phases import HEAD_ONLY
 
 TARGET = "target"  # in a training batch: the model's inputs of the target rows, as many as training rows
-ALIGNMENT = "alignment.safetensors"  # of a checkpoint: the domain classifier, and what was seen since the last log
+ALIGNMENT = (
+    "alignment.safetensors"  # of a checkpoint: the domain classifier, and what was seen since the last log
+)
 WATCHED = "watched"
+TINY = 1e-12  # variance of features that are all alike
 WIDTH = 1024  # of the hidden layers, as in the paper
 
 
@@ -26,13 +29,13 @@ class Reversed(torch.autograd.Function):
     """The identity, whose gradient is multiplied by `-strength` (Ganin et al. 2016)."""
 
     @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, strength: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, features: torch.Tensor, strength: float) -> torch.Tensor:
         """`features` as they are."""
         ctx.strength = strength
         return features.view_as(features)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """What improves the domain classifier, turned round."""
         return -ctx.strength * gradient, None
 
@@ -53,6 +56,20 @@ def coral(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return difference.square().sum() / (4 * source.shape[1] ** 2)
 
 
+def alike_in_scale(source: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (rows, d) of both divided by one number, so that their variance is 1 on average over domains and features.
+
+    Otherwise a weight of `coral` would mean another thing for each checkpoint and each moment of training: the loss grows
+    with the fourth power of the features' scale, and is 1e-8 for a pooler's small outputs. Gradients go through, so
+    nothing is gained by making features small.
+    """
+    if min(len(source), len(target)) < 2:
+        return source, target
+    variance = (source.var(dim=0).mean() + target.var(dim=0).mean()) / 2
+    scale = (variance + TINY).rsqrt()
+    return source * scale, target * scale
+
+
 def domain_classifier(width: int) -> nn.Sequential:
     """Features (rows, width) to one logit a row, two hidden layers between."""
     return nn.Sequential(
@@ -63,7 +80,9 @@ def domain_classifier(width: int) -> nn.Sequential:
 def domain_loss(source: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy and accuracy of domain logits (rows, 1); both domains weigh the same."""
     sides = ((source.flatten(), 1.0), (target.flatten(), -1.0))
-    loss = sum((F.softplus(-sign * logits).mean() for logits, sign in sides), start=torch.zeros(()).to(source))
+    loss = sum(
+        (F.softplus(-sign * logits).mean() for logits, sign in sides), start=torch.zeros(()).to(source)
+    )
     right = sum(
         ((sign * logits > 0).float().mean() for logits, sign in sides), start=torch.zeros(()).to(source)
     )
@@ -98,7 +117,12 @@ class Alignment(TrainerCallback):
     def optimizer_group(self, learning_rate: float) -> dict[str, Any]:
         """At a new head's rate, or the model's if that is higher; without decay."""
         rate = max(HEAD_ONLY, learning_rate)
-        return {"params": list(self.parameters()), "lr": rate, "weight_decay": 0.0, "name": "domain classifier"}
+        return {
+            "params": list(self.parameters()),
+            "lr": rate,
+            "weight_decay": 0.0,
+            "name": "domain classifier",
+        }
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those of the domain classifier."""
@@ -151,7 +175,9 @@ class Alignment(TrainerCallback):
         self._watched += torch.stack([accuracy * len(target), torch.full_like(accuracy, len(target))])
         if self.method == DANN:
             return loss
-        return self.weight * coral(source, target) + (loss - loss.detach())  # it learns, and counts for nothing
+        return self.weight * coral(*alike_in_scale(source, target)) + (
+            loss - loss.detach()
+        )  # it learns, and counts for nothing
 
     # What is told, and kept.
 
