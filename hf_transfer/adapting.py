@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hf_transfer.target import Target
     from hf_transfer.training import Setup
 
-STILL_APART = 0.8  # domain accuracy at the end above which DANN has not done what it is for
+STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike
+NO_PART = 0.02  # of the loss: a term below it is hardly felt
 
 
 def adapt_to(setup: Setup, chosen: Adaptation, target: Target | None) -> list[str]:
@@ -89,22 +90,22 @@ def entry_of(setup: Setup, alignment: Alignment | None, log: list[dict[str, Any]
     """What the ledger keeps of a phase's alignment: method, weight, rows, domain accuracy at first and at the end."""
     if alignment is None or setup.target is None:
         return {}
-    told = [row["domain_accuracy"] for row in log if "domain_accuracy" in row]
-    accuracy = {"first": round(told[0], 4), "last": round(told[-1], 4)} if told else None
-    facts = {"method": alignment.method, "weight": alignment.weight, "target_rows": len(setup.target.rows)}
-    return {"align": facts | {"domain_accuracy": accuracy}}
+    told = [row for row in log if "domain_accuracy" in row]
+    facts: dict[str, Any] = {"method": alignment.method, "weight": alignment.weight}
+    facts |= {"target_rows": len(setup.target.rows), "domain_accuracy": None}
+    if told:
+        first, last = (round(told[i]["domain_accuracy"], 4) for i in (0, -1))
+        facts["domain_accuracy"] = {"first": first, "last": last}
+        facts |= {name: told[-1][name] for name in ("coral_loss", "loss") if name in told[-1]}
+    return {"align": facts}
 
 
 def warnings_after(ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
     """What the end of a run says of its adaptation: domains still apart, pseudo-labels that were none or all alike."""
     found = []
     ends = [entry["align"] for entry in ledger if "align" in entry]
-    if ends and ends[-1]["domain_accuracy"] and ends[-1]["domain_accuracy"]["last"] >= STILL_APART:
-        last = ends[-1]["domain_accuracy"]["last"]
-        what = f"domain accuracy was {last:.2f} at the end: features still tell the domains apart"
-        found.append(
-            {"where": "--align", "what": what, "mend": "train longer, or give a larger --align_weight"}
-        )
+    if ends and ends[-1]["domain_accuracy"]:
+        found += _of_alignment(ends[-1])
     for entry in ledger:
         facts = entry.get("pseudo_labels")
         if facts and not facts["rows"]:
@@ -116,3 +117,16 @@ def warnings_after(ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
             mend = "look at the target rows, or leave --pseudo_labels out"
             found.append({"where": "--pseudo_labels", "what": what, "mend": mend})
     return found
+
+
+def _of_alignment(facts: dict[str, Any]) -> list[dict[str, str]]:
+    last, term = facts["domain_accuracy"]["last"], facts.get("coral_loss")
+    if term is not None and term < NO_PART * facts["loss"]:
+        what = f"the term of CORAL was {term:.2g} at the end and the loss {facts['loss']:.2g}: it had hardly an effect"
+        mend = f"give a larger --align_weight than {facts['weight']:g}, until both are of a size"
+    elif last >= STILL_APART:
+        what = f"domain accuracy was {last:.2f} at the end: features still tell the domains apart"
+        mend = "train longer, or give a larger --align_weight"
+    else:
+        return []
+    return [{"where": "--align", "what": what, "mend": mend}]

@@ -44,7 +44,9 @@ def shifted_setup(
     if train_rows is not None:
         setup.prepared.splits["train"] = train_rows
     model.config.problem_type = "single_label_classification"
-    rows = random_rows(name, targets, seed=9).remove_columns("labels") if isinstance(targets, int) else targets
+    rows = (
+        random_rows(name, targets, seed=9).remove_columns("labels") if isinstance(targets, int) else targets
+    )
     adapt_to(setup, chosen, Target(rows, None, "random"))
     labelled = setup.prepared.splits["train"].rename_column("labels", "label")
     data: Any = SimpleNamespace(

@@ -10,7 +10,7 @@ from hf_transfer.strategies.phases import Phase
 
 SINGLE = "single_label_classification"
 DANN, CORAL = METHODS = ("dann", "coral")
-WEIGHT = 1.0  # of both
+WEIGHTS = {DANN: 1.0, CORAL: 10.0}
 CONFIDENT = 0.95  # of pseudo-labels, as FixMatch (Sohn et al. 2020)
 PSEUDO = "pseudo-labels"  # name of the further phase
 
@@ -37,8 +37,8 @@ class Adaptation:
 
     @property
     def weight(self) -> float:
-        """`align_weight`, or 1."""
-        return WEIGHT if self.align_weight is None else float(self.align_weight)
+        """`align_weight`, or the method's default."""
+        return WEIGHTS[str(self.align)] if self.align_weight is None else float(self.align_weight)
 
     @property
     def threshold(self) -> float | None:

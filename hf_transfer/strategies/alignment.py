@@ -21,7 +21,6 @@ ALIGNMENT = (
     "alignment.safetensors"  # of a checkpoint: the domain classifier, and what was seen since the last log
 )
 WATCHED = "watched"
-TINY = 1e-12  # variance of features that are all alike
 WIDTH = 1024  # of the hidden layers, as in the paper
 
 
@@ -41,7 +40,7 @@ class Reversed(torch.autograd.Function):
 
 
 def ramp(progress: float) -> float:
-    """`2 / (1 + exp(-10 p)) - 1`: the strength of the reversed gradient over the progress p, from 0 to nearly 1."""
+    """`2 / (1 + exp(-10 p)) - 1` over the progress p, from 0 to nearly 1 (Ganin et al. 2016, for the reversed gradient)."""
     return float(2 / (1 + torch.exp(torch.tensor(-10.0 * progress, dtype=torch.float64))) - 1)
 
 
@@ -54,20 +53,6 @@ def coral(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return 0.0 * (source.sum() + target.sum())
     difference = torch.cov(source.T.float()) - torch.cov(target.T.float())
     return difference.square().sum() / (4 * source.shape[1] ** 2)
-
-
-def alike_in_scale(source: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (rows, d) of both divided by one number, so that their variance is 1 on average over domains and features.
-
-    Otherwise a weight of `coral` would mean another thing for each checkpoint and each moment of training: the loss grows
-    with the fourth power of the features' scale, and is 1e-8 for a pooler's small outputs. Gradients go through, so
-    nothing is gained by making features small.
-    """
-    if min(len(source), len(target)) < 2:
-        return source, target
-    variance = (source.var(dim=0).mean() + target.var(dim=0).mean()) / 2
-    scale = (variance + TINY).rsqrt()
-    return source * scale, target * scale
 
 
 def domain_classifier(width: int) -> nn.Sequential:
@@ -105,14 +90,14 @@ class Alignment(TrainerCallback):
         self.method, self.weight, self.layer, self.criterion = method, weight, layer, criterion
         self.classifier = domain_classifier(layer.in_features)
         self.strength = 0.0
-        self._watched = torch.zeros(2)  # right answers, and of how many, since the last log
+        self._watched = torch.zeros(3)  # since the last log: right answers, the term of CORAL, target rows
 
     def begin(self, seed: int, device: torch.device) -> None:
         """Draw the domain classifier; the global random state stays as it is."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.classifier = domain_classifier(self.layer.in_features).to(device)
-        self.strength, self._watched = 0.0, torch.zeros(2, device=device)
+        self.strength, self._watched = 0.0, torch.zeros(3, device=device)
 
     def optimizer_group(self, learning_rate: float) -> dict[str, Any]:
         """At a new head's rate, or the model's if that is higher; without decay."""
@@ -172,20 +157,25 @@ class Alignment(TrainerCallback):
             for part in (source, target)
         ]
         loss, accuracy = domain_loss(*(self.classifier(part) for part in seen))
-        self._watched += torch.stack([accuracy * len(target), torch.full_like(accuracy, len(target))])
+        apart = torch.zeros_like(loss) if self.method == DANN else self.weight * coral(source, target)
+        counted = torch.stack([accuracy, apart.detach(), torch.ones_like(accuracy)])
+        self._watched += counted * len(target)
         if self.method == DANN:
             return loss
-        return self.weight * coral(*alike_in_scale(source, target)) + (
-            loss - loss.detach()
-        )  # it learns, and counts for nothing
+        return apart + (loss - loss.detach())  # the domain classifier learns, and counts for nothing
 
     # What is told, and kept.
 
     def told(self, summed: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
-        """`domain_accuracy` since the last log; `summed` adds up over the processes."""
-        right, seen = summed(self._watched).tolist()
+        """`domain_accuracy` since the last log and, of `coral`, the weighted `coral_loss`.
+
+        Args:
+            summed: adds up over the processes.
+        """
+        right, apart, seen = summed(self._watched).tolist()
         self._watched.zero_()
-        return {"domain_accuracy": right / seen} if seen else {}
+        found = {"domain_accuracy": right / max(1, seen)}
+        return found if self.method == DANN else found | {"coral_loss": apart / max(1, seen)}
 
     def save(self, checkpoint: Path, watched: torch.Tensor) -> None:
         """Write the domain classifier into a checkpoint, and what all processes have counted since the last log."""
@@ -206,13 +196,13 @@ class Alignment(TrainerCallback):
         if not path.is_file():
             raise RuntimeError(f"{checkpoint} has no {ALIGNMENT}: it was not written by a run with --align")
         state = load_file(str(path))
-        self._watched.copy_(state.pop(WATCHED) if first else torch.zeros(2))
+        self._watched.copy_(state.pop(WATCHED) if first else torch.zeros(3))
         state.pop(WATCHED, None)
         self.classifier.load_state_dict(state)
 
     @property
     def watched(self) -> torch.Tensor:
-        """Right answers since the last log, and of how many: (2,)."""
+        """Since the last log: right answers, the term of CORAL, of how many target rows; (3,)."""
         return self._watched
 
 
