@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hf_transfer.strategies.alignment import Alignment
     from hf_transfer.strategies.phases import Phase
     from hf_transfer.target import Target
+    from hf_transfer.trainer import PhaseTrainer
     from hf_transfer.training import Setup
 
 STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike
@@ -86,11 +87,14 @@ def aligned(setup: Setup, number: int, args: Any) -> Alignment | None:
     return setup.alignment
 
 
-def entry_of(setup: Setup, alignment: Alignment | None, log: list[dict[str, Any]]) -> dict[str, Any]:
+def entry_of(setup: Setup, trainer: PhaseTrainer) -> dict[str, Any]:
     """What the ledger keeps of a phase's alignment: method, weight, rows, domain accuracy at first and at the end."""
+    alignment = trainer.alignment
     if alignment is None or setup.target is None:
         return {}
-    told = [row for row in log if "domain_accuracy" in row]
+    told = [row for row in trainer.state.log_history if "domain_accuracy" in row]
+    if not told and trainer.state.global_step:  # shorter than the interval between two logs
+        told = [alignment.told(trainer.summed)]
     facts: dict[str, Any] = {"method": alignment.method, "weight": alignment.weight}
     facts |= {"target_rows": len(setup.target.rows), "domain_accuracy": None}
     if told:
@@ -121,7 +125,7 @@ def warnings_after(ledger: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def _of_alignment(facts: dict[str, Any]) -> list[dict[str, str]]:
     last, term = facts["domain_accuracy"]["last"], facts.get("coral_loss")
-    if term is not None and term < NO_PART * facts["loss"]:
+    if term is not None and term < NO_PART * facts.get("loss", 0.0):
         what = f"the term of CORAL was {term:.2g} at the end and the loss {facts['loss']:.2g}: it had hardly an effect"
         mend = f"give a larger --align_weight than {facts['weight']:g}, until both are of a size"
     elif last >= STILL_APART:

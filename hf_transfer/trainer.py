@@ -327,10 +327,11 @@ class PhaseTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Stock's, with the domain accuracy beside the training loss where domains are aligned."""
         if self.alignment is not None and "loss" in logs:
-            logs |= self.alignment.told(self._summed)
+            logs |= self.alignment.told(self.summed)
         super().log(logs, *args, **kwargs)
 
-    def _summed(self, values: torch.Tensor) -> torch.Tensor:
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        """Their sum over the processes; all of them call it."""
         found: torch.Tensor = self.accelerator.reduce(values, "sum")
         return found
 
@@ -365,7 +366,7 @@ class PhaseTrainer(Trainer):
                 if self.averaged is not None and self.args.should_save:
                     self.averaged.save(beside)
                 if self.alignment is not None:
-                    watched = self._summed(self.alignment.watched)
+                    watched = self.summed(self.alignment.watched)
                     if self.args.should_save:
                         self.alignment.save(beside, watched)
             finally:

@@ -307,7 +307,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": best_of(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
-    entry |= entry_of(setup, trainer.alignment, trainer.state.log_history)
+    entry |= entry_of(setup, trainer)
     entry |= {"pseudo_labels": more.facts} if more else {}
     entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
