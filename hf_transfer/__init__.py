@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.data import examples as examples
     from hf_transfer.data import load as load
     from hf_transfer.embedded import minilm as minilm
+    from hf_transfer.episodes import evaluate_episodes as evaluate_episodes
     from hf_transfer.exits import command as command
     from hf_transfer.finetuning import finetune as finetune
     from hf_transfer.problems import NotPushed as NotPushed
@@ -55,6 +56,7 @@ _HOME = {
     "checkpoint": "checkpoints",
     "command": "exits",
     "default_arguments": "training_arguments",
+    "evaluate_episodes": "episodes",
     "examples": "data",
     "finetune": "finetuning",
     "layer_groups": "anatomy",

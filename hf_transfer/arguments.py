@@ -37,7 +37,9 @@ FOR_FINETUNE = (
         "early_stopping_patience",
         "pooling",
         "probe",
+        "compare_scratch",
         "watch_forgetting",
+        "forgetting_file",
         "max_length",
         "cpu_threads",
     ),
@@ -111,8 +113,14 @@ class Arguments:
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
     )
+    compare_scratch: bool = flag(
+        "Transfer", False, "Train the same model from random weights too: what was pretraining worth?"
+    )
     watch_forgetting: bool = flag(
         "Transfer", False, "Compare features and answers with the checkpoint's, in the report."
+    )
+    forgetting_file: str | None = flag(
+        "Transfer", None, "Text, a passage a line: is its language forgotten? With --watch_forgetting."
     )
 
     target_file: str | None = flag(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.run import is_neighbours
 
 WHERE = "--model_name_or_path"
 
@@ -28,6 +29,9 @@ def checkpoint(name: str) -> str:
         if not (path / "config.json").is_file():
             what = f"{name} has no config.json" if path.is_dir() else f"{name} is a file"
             raise Problems(Problem(WHERE, what, "give a folder that save_pretrained wrote, or a Hub id"))
+        if is_neighbours(path):
+            what = f"{name} answers by its nearest neighbours and has no head that could learn"
+            raise Problems(Problem(WHERE, what, "give the checkpoint that it was made from"))
         return name
     from huggingface_hub import constants, try_to_load_from_cache
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,9 @@ def finetune(
     early_stopping_patience: int | None = None,
     pooling: str | None = None,
     probe: bool = True,
+    compare_scratch: bool = False,
     watch_forgetting: bool = False,
+    forgetting_file: str | Path | None = None,
     max_length: int | None = None,
     cpu_threads: int | None = None,
     overwrite_output_dir: bool = False,
@@ -86,7 +89,7 @@ def finetune(
         processor: tokenizer or image processor; by default the one beside the model.
         args: TrainingArguments, or a dict of those that should differ from `default_arguments`.
         strategy: what learns, and when: `full`, `feature-extraction`, `partial:N`, `bitfit`, `norms`, `two-phase`,
-            `lp-ft`, `gradual`, `prototypes`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
+            `lp-ft`, `gradual`, `prototypes`, `knn`, `ridge`, `contrastive`, `auto`, or a list of `Phase` or of mappings of its fields.
         groups: the layer groups named by hand, `{group: regex of parameter names}` in forward order, for a model whose
             order cannot be found.
         peft_config: a `peft` config such as `LoraConfig(r=8)`, or a method by name, such as `"ia3"` or `"houlsby"`
@@ -99,9 +102,11 @@ def finetune(
         early_stopping_patience: evaluations without a better best metric before a phase ends.
         pooling: what a solved head reads: `own`, what the checkpoint's class reads; `mean`, the mean over the tokens, which
             makes the run folder a sentence-transformers model; `auto`, the mean where it is better by more than a standard
-            error. By default `auto` for `prototypes`, `ridge` and `contrastive`, else `own`.
+            error. By default `auto` for `prototypes`, `knn`, `ridge` and `contrastive`, else `own`.
         probe: measure a solved head on the untouched checkpoint too, to tell what training has added.
+        compare_scratch: train the same model from random weights too, with the same budget, to tell what pretraining was worth.
         watch_forgetting: compare features, weights and the checkpoint's own answers before and after.
+        forgetting_file: with it, a text file: the loss of the checkpoint's masked-language-model head on it, before and after.
         max_length: tokens a text is cut at; by default chosen from the lengths found.
         cpu_threads: threads on a CPU; by default all cores.
         overwrite_output_dir: delete what an earlier run wrote into the folder.
@@ -130,10 +135,12 @@ def finetune(
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
+    from hf_transfer.general_text import general_lines, no_language_head
     from hf_transfer.plan import print_plan
     from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
+    from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
     from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies import adaptation
     from hf_transfer.strategies.lora import adapter_notes
@@ -200,6 +207,9 @@ def finetune(
         data, told = as_scored(model, data)
         notes += told
     notes += leave_room(model, processor, peft_config)
+    compare_scratch, told = comparing(compare_scratch, task, model, args.do_train)
+    notes += told
+    untouched = copy.deepcopy(model.config)
     prepared = task.prepare(data, processor, model, max_length)
     if not args.do_train and is_pooled(model.config._name_or_path):
         raise Problems(_only_a_head(model.config._name_or_path))
@@ -212,8 +222,12 @@ def finetune(
     if redrawn and probe:
         probe = False
         notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
+    general = general_lines(forgetting_file, watch_forgetting, task)
     watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
     notes += told
+    if general and (why := no_language_head(base["name"], processor)):
+        general = []
+        notes.append(why)
     model = adapted(model, peft_config, args.seed)
     notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
     modifiers = {
@@ -238,6 +252,7 @@ def finetune(
     target = encoded(task, target_rows[0], target_rows[1], processor) if target_rows else None
     notes += adapt_to(setup, adapt, target)
     notes += regularize(setup, data, regularization, fresh)
+    notes += [scratch_note(setup)] if compare_scratch else []
     begun = settings(setup, data.source["fingerprint"], base)
     if resume:
         notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
@@ -269,8 +284,12 @@ def finetune(
 
         job = replace(job, probe=probed(setup, measured_splits(args, data)))
     if watch_forgetting:
-        job = replace(job, before=before(setup, own_head=not new))
-    return finish(job, train(setup, resume, start) if args.do_train else [])
+        job = replace(job, before=before(setup, own_head=not new), general=general)
+    ledger = train(setup, resume, start) if args.do_train else []
+    if compare_scratch:
+        found = train_from_scratch(task, untouched, setup, measured_splits(args, data), resume)
+        job = replace(job, scratch=found)
+    return finish(job, ledger)
 
 
 def _nothing_else(peft_config: Any) -> Problem:

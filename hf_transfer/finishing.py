@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.forgetting import Before
     from hf_transfer.probing import Probe
+    from hf_transfer.scratch import Scratch
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
+
+NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Job:
     skip_reload_check: bool
     hub: Access | None = None  # where to push, as checked before training
     probe: Probe | None = None  # a solved head on the untouched checkpoint
+    scratch: Scratch | None = None  # the same model, trained from random weights
     before: Before | None = None  # the untouched checkpoint, where forgetting is watched
+    general: Sequence[str] = ()  # lines of text that the checkpoint's language model is asked about
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -53,7 +58,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
     """
     from hf_transfer.assess import PREFIX, assess
     from hf_transfer.forgetting import after
-    from hf_transfer.probing import probe_results
+    from hf_transfer.probing import beside_results
     from hf_transfer.training import what_is_safe
 
     args, data = job.setup.args, job.data
@@ -68,7 +73,8 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
             extra=tuple(job.metrics),
             world=(args.process_index, args.world_size),
         )
-        found.results |= probe_results(data, job.probe.logits if job.probe else {}, PREFIX)
+        found.results |= beside_results(data, "probe", job.probe.logits if job.probe else {}, PREFIX)
+        found.results |= beside_results(data, "scratch", job.scratch.logits if job.scratch else {}, PREFIX)
         found.forgetting = after(job.setup, job.before) if job.before else None
         run = Run(args.output_dir, _train_results(ledger) | found.results)
         if args.process_index == 0:
@@ -100,12 +106,18 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
+    from hf_transfer.scratch import forget, scratch_warnings
+    from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)
     trained = None if job.skip_reload_check else reference(job, found)
     run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
     if found.forgetting and job.before:
-        add_weights(found.forgetting, job.before, run._model)
+        plain = run._model.base if votes(job.setup) else run._model
+        add_weights(found.forgetting, job.before, plain)
+        if job.general:
+            found.forgetting["masked_lm"] = loss = _language_loss(job, plain)
+            job.plan["notes"] += [] if loss else [NO_FIT]
     write_json(folder / RESULTS, run.metrics)
     if found.predictions is not None:
         with placed(folder) as beside:
@@ -115,6 +127,9 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     if job.probe:
         hint = pooling_hint(job.setup, job.probe)
         poor += hint or transfer_warnings(job.data, found.logits, job.probe.logits, job.probe.pooling)
+    if job.scratch:
+        poor += scratch_warnings(job.data, found.logits, job.scratch)
+        forget(folder)
     job.plan["warnings"] += poor  # for the report and the limits in the card
     write_record(job, found, ledger, proof)
     write_report(folder)
@@ -122,6 +137,16 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     (folder / MARKER).unlink(missing_ok=True)
     commands = next_commands(job.recipe, run, job.task)
     print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor)
+
+
+def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
+    """That of the saved model; None for an adapter beside the weights, which has no language model to answer with."""
+    from hf_transfer.adapters import has_only_adapter
+    from hf_transfer.general_text import language_loss
+
+    if has_only_adapter(job.setup.folder):
+        return None
+    return language_loss(job.base["name"], model, job.setup.processor, list(job.general))
 
 
 def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:

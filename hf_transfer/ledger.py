@@ -28,7 +28,8 @@ def phase_entry(setup: Setup, number: int, args: Any, steps: int = 0) -> dict[st
     decayed = decay_names(setup.model)
     rows = []
     for group in setup.groups:
-        learning = [name for name in group.parameters if parameters[name].requires_grad]
+        some = group.parameters if phase.solve != "knn" else ()  # where neighbours vote, nothing learns
+        learning = [name for name in some if parameters[name].requires_grad]
         rows.append(
             {
                 "name": group.name,

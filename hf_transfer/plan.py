@@ -9,6 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+BESIDE = {  # what else stands in the table of results
+    "probe": "a head solved on the features of the untouched checkpoint",
+    "scratch": "the same model trained from random weights",
+}
+
 
 def console() -> Console:
     """Where plans and results are printed; plain where the output is no terminal."""
@@ -57,7 +62,9 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 
 def _phase_table(phase: dict[str, Any]) -> Table:
-    if solver := phase.get("solve"):
+    if (solver := phase.get("solve")) == "knn":
+        title = f"{phase['name']}: the most similar training rows vote, by features that are read once"
+    elif solver:
         title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
     else:
         title = (
@@ -122,31 +129,31 @@ def print_results(
         shown = "test" if split == "test" else "validation"
         chosen = " (chosen here)" if split == "eval" and "train_loss" in results else ""
         table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-        probed = any(key.startswith(f"{split}_probe_") for key in results)
-        for column in ("  metric", "value", "95 % interval", "baseline", *(["probe"] if probed else [])):
+        others = [kind for kind in BESIDE if any(key.startswith(f"{split}_{kind}_") for key in results)]
+        for column in ("  metric", "value", "95 % interval", "baseline", *others):
             table.add_column(column, justify="left" if column.strip() == "metric" else "right")
         for key, value in results.items():
             name = key.removeprefix(f"{split}_")
             if (
                 key == name
-                or name.startswith(("baseline_", "probe_"))
+                or name.startswith(("baseline_", *(f"{kind}_" for kind in BESIDE)))
                 or "_ci95_" in name
                 or not _is_metric(name)
             ):
                 continue
             low, high = (results.get(f"{key}_ci95_{end}") for end in ("low", "high"))
-            baseline, probe = (results.get(f"{split}_{kind}_{name}") for kind in ("baseline", "probe"))
+            beside = [results.get(f"{split}_{kind}_{name}") for kind in ("baseline", *others)]
             table.add_row(
                 f"  [bold]{name}[/bold]" if name == headline else f"  {name}",
                 f"{value:.4f}",
                 f"{low:.4f} .. {high:.4f}" if low is not None and high is not None else "",
-                f"{baseline:.4f}" if baseline is not None else "",
-                *([f"{probe:.4f}" if probe is not None else ""] if probed else []),
+                *(f"{other:.4f}" if other is not None else "" for other in beside),
             )
         out.print(table)
     _print_warnings(out, warnings)
-    if any("_probe_" in key for key in results):
-        out.print("  probe: a head solved on the features of the untouched checkpoint")
+    for kind, what in BESIDE.items():
+        if any(f"_{kind}_" in key for key in results):
+            out.print(f"  {kind}: {what}")
     out.print(
         f"\nThe model and all about it lie in [bold]{_escape(folder)}[/bold]; look at {_escape(folder)}/report.html"
     )

@@ -11,16 +11,24 @@ from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.solving import best_head, feature_rows, mean_rows, reading_limit
 from hf_transfer.strategies.features import Readout
+from hf_transfer.strategies.neighbours import choose_neighbours
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.strategies.solvers import Solved, solve_head
+from hf_transfer.strategies.solvers import Rows, Solved, solve_head
+from hf_transfer.voting import votes
 
 if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
 
 POOLINGS = ("own", "mean", "auto")
-FEW = ("prototypes", "ridge", "contrastive", "auto")  # for few rows: what they read is chosen by default
-TAKE_IT = "feature-extraction, prototypes, ridge or contrastive"
+FEW = (
+    "prototypes",
+    "knn",
+    "ridge",
+    "contrastive",
+    "auto",
+)  # for few rows: what they read is chosen by default
+TAKE_IT = "feature-extraction, prototypes, knn, ridge or contrastive"
 
 
 def check_pooling(pooling: str | None, task: Task) -> None:
@@ -63,7 +71,7 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
         return [f"--pooling auto is own: {against[0]}."] if asked else []
     before = begun.get("--pooling", "own") if begun else wanted
     if "mean" in (wanted, before):
-        read_the_mean(setup)
+        _take_the_mean(setup)
         return ["The head reads the mean over the tokens."]
     if before == "own":
         return []
@@ -72,9 +80,16 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
     if found is None:
         return ["The head reads the features of the checkpoint's own class: too few rows to choose on."]
     if found.better:
-        read_the_mean(setup)
+        _take_the_mean(setup)
         return [f"The head reads the mean over the tokens: {words(found)}."]
     return [f"The head reads the features of the checkpoint's own class: {words(found)}."]
+
+
+def _take_the_mean(setup: Setup) -> None:
+    if votes(setup):  # whose model reads it by itself
+        setup.pooling = "mean"
+    else:
+        read_the_mean(setup)
 
 
 def words(found: Compared) -> str:
@@ -94,10 +109,20 @@ def _against(setup: Setup) -> tuple[str, str] | None:
     if setup.is_peft:
         return "an adapter is saved for the checkpoint's own class", "leave out --peft or --pooling"
     tokens = setup.readout.tokens if setup.readout else None
+    if votes(setup):
+        return _against_a_vote(setup, tokens)
     if not pools(setup.model, tokens):
         what = f"{type(setup.model).__name__} has no backbone, as AutoModel loads it, with a vector for each token"
         return what, "leave it out"
     return None
+
+
+def _against_a_vote(setup: Setup, tokens: str | None) -> tuple[str, str] | None:
+    if len(setup.phases) > 1:
+        what = "behind other phases the neighbours are compared by what the checkpoint's class reads"
+        return what, "use it with --strategy knn"
+    what = f"{type(setup.model).__name__} has no backbone with a vector for each token"
+    return None if tokens else (what, "leave it out")
 
 
 def takes_mean(phases: Sequence[Phase]) -> bool:
@@ -112,10 +137,23 @@ def _choice(setup: Setup, solver: str | None) -> Compared | None:
     held = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
 
     def choose() -> Compared | None:
+        if solver == "knn":
+            return _choice_of_a_vote(setup, train, held)
         own = best_head(setup, str(solver), train, held)[1]
         return choice(setup, own, mean_head(setup, str(solver), limit))
 
     return from_first(setup.args, choose)
+
+
+def _choice_of_a_vote(setup: Setup, train: Rows, held: Rows | None) -> Compared | None:
+    means = mean_rows(setup, "train")
+    means_held = mean_rows(setup, "validation") if held is not None else None
+    problem, size = setup.model.config.problem_type, setup.model.config.num_labels
+    if means is None:
+        return None
+    own = choose_neighbours(problem, size, train, held).held
+    mean = choose_neighbours(problem, size, means, means_held).held
+    return None if own is None or mean is None else compared(problem, own[0], mean[0], own[1])
 
 
 def mean_head(setup: Setup, solver: str, limit: int | None = None) -> Solved | None:

@@ -13,7 +13,7 @@ from hf_transfer.adapters import has_only_adapter, load_adapted
 from hf_transfer.data.batching import by_length
 from hf_transfer.evaluation.classification import predicted, probabilities
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import is_pooled
+from hf_transfer.run import is_neighbours, is_pooled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,6 +40,10 @@ def load_model(folder: str | Path, task: str) -> Any:
         from hf_transfer.pooled import load
 
         return load(folder)
+    if is_neighbours(folder):
+        from hf_transfer import knn
+
+        return knn.load(folder, task)
     return getattr(transformers, find(task).auto_class).from_pretrained(str(folder), dtype="float32").eval()
 
 

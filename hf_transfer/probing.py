@@ -74,7 +74,7 @@ def probe(setup: Setup, splits: list[str], own: bool = False) -> Probe:
         return Probe({split: head(rows.features) for split, rows in means.items() if rows}, "mean", found)
     return Probe(
         {split: head(through(setup, view, feature_rows(setup, split)).features) for split in splits},
-        setup.pooling,
+        "own" if readout.tokens else setup.pooling,  # a vote of means leaves the model as it was
         found,
     )
 
@@ -89,8 +89,10 @@ def pooling_hint(setup: Setup, found: Probe) -> list[dict[str, str]]:
     return [{"where": "features", "what": what, "mend": "use --pooling mean"}]
 
 
-def probe_results(data: Data, logits: dict[str, np.ndarray], prefixes: dict[str, str]) -> dict[str, float]:
-    """Metrics of the probe as `eval_probe_<key>` and `test_probe_<key>`."""
+def beside_results(
+    data: Data, kind: str, logits: dict[str, np.ndarray], prefixes: dict[str, str]
+) -> dict[str, float]:
+    """Metrics of another model on the run's rows as `eval_<kind>_<key>` and `test_<kind>_<key>`."""
     problem, size, found = data.problem_type, max(1, len(data.labels)), dict[str, float]()
     thresholds = None
     for split, scores in logits.items():
@@ -98,7 +100,7 @@ def probe_results(data: Data, logits: dict[str, np.ndarray], prefixes: dict[str,
         if problem == "multi_label_classification" and split == "validation":
             thresholds = tune(probabilities(problem, scores), labels)
         measured = compute(problem, scores, labels, num_labels=size, thresholds=thresholds)
-        found |= {f"{prefixes[split]}_probe_{key}": value for key, value in measured.items()}
+        found |= {f"{prefixes[split]}_{kind}_{key}": value for key, value in measured.items()}
     return found
 
 

@@ -19,6 +19,7 @@ from hf_transfer.plan import duration, step_seconds
 from hf_transfer.resuming import begun_with
 from hf_transfer.run import MARKER, RUN, read_json, write_json
 from hf_transfer.strategies.peft_methods import merges, name_of
+from hf_transfer.voting import votes
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -101,12 +102,12 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
     return {
         "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
         f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
-        "new": ", ".join(base["new"]) or "nothing: the checkpoint has this head",
+        "new": _new(setup, base),
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
         "labels": _shortened(data.labels) or "a number",
         "strategy": (strategy if isinstance(strategy, str) else "own phases")
         + (" with PEFT" if setup.is_peft else ""),
-        "batch": "no steps: the head is solved"
+        "batch": ("no steps: neighbours vote" if votes(setup) else "no steps: the head is solved")
         if all(phase.solve for phase in setup.phases)
         else f"{batch} rows a step"
         + (
@@ -123,6 +124,12 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
         "folder": args.output_dir,
         "licences": f"{base.get('license') or 'not known'} (base model), {data.source['license'] or 'not known'} (data)",
     }
+
+
+def _new(setup: Setup, base: dict[str, Any]) -> str:
+    if votes(setup) and setup.args.do_train:
+        return "nothing: neighbours vote in place of a head"
+    return ", ".join(base["new"]) or "nothing: the checkpoint has this head"
 
 
 def _seconds(setup: Setup) -> float:
@@ -198,6 +205,7 @@ def write_record(
         "thresholds": found.thresholds,
         "pooling": setup.pooling,
         "probe_pooling": job.probe.pooling if job.probe else None,
+        "scratch": job.scratch.facts if job.scratch else None,
         "reload_check": proof,
         "plan_notes": plan["notes"],
         "begun": begun_with(Path(args.output_dir)),

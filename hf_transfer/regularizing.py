@@ -79,7 +79,10 @@ def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: S
         raise Problems(*found)
     notes = sentences(chosen)
     if chosen.on() and any(phase.solve for phase in setup.phases):
-        notes.append("Regularisation acts in the phases that train; where the head is solved it has no part.")
+        but = ", but for class weights" * (chosen.class_weights is not None and _weighs(setup))
+        notes.append(
+            f"Regularisation acts in the phases that train; where the head is solved it has no part{but}."
+        )
     notes += _judged(setup, data, chosen)
     if setup.alignment is not None:  # within what changes weights, around what judges scores
         setup.objective = setup.alignment.around(setup.objective)
@@ -101,7 +104,7 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
     from hf_transfer.strategies.freezing import freeze, still_modules
 
     trained = [phase for phase in setup.phases if not phase.solve]
-    asked = list(chosen.on())
+    asked = [name for name in chosen.on() if name != "class_weights" or not _weighs(setup)]
     if setup.args.label_smoothing_factor and all(phase.pairs for phase in trained):
         asked.append("label_smoothing_factor")
     if not trained:
@@ -135,6 +138,11 @@ def _without_effect(setup: Setup, chosen: Regularization) -> list[Problem]:
             mend = "add --dropout 0.1, or leave it out"
             found.append(Problem("--r_drop", what, mend))
     return found
+
+
+def _weighs(setup: Setup) -> bool:
+    """Whether a head is solved in which class weights have a part: class means and votes of neighbours have none."""
+    return any(phase.solve in ("logistic", "ridge") for phase in setup.phases)
 
 
 def mixed_names(setup: Setup) -> frozenset[str]:
@@ -180,6 +188,7 @@ def _criterion(setup: Setup, data: Data, chosen: Regularization, notes: list[str
         return None
     options: dict[str, Any] = {"smoothing": smoothing, "gamma": chosen.focal_gamma or 0.0}
     options |= _imbalance(data, chosen, notes)
+    setup.class_weights = options.get("weights")
     if smoothing:
         notes.append(
             f"Labels are smoothed by {smoothing:g} in training; the evaluation loss is that of plain labels."

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_transfer.run import is_pooled
+from hf_transfer.run import is_neighbours, is_pooled
 
 # Runs alone, without hf_transfer: what any user of the saved model would write.
 SCRIPT = """
@@ -49,6 +49,10 @@ np.save(job["out"], np.stack(scores))
 # Bottleneck adapters are known to this package alone.
 OWN_SCRIPT = SCRIPT.replace("from peft import PeftModel", "from hf_transfer import load_adapter").replace(
     "PeftModel.from_pretrained(base", "load_adapter(base"
+)
+# So are models that answer by their nearest neighbours. All rows vote: among the nearest, rounding chooses between equals.
+NEIGHBOURS_SCRIPT = "import hf_transfer.knn\n" + SCRIPT.replace(
+    "model.eval()", "model.eval()\nmodel.config.k = model.config.reference_rows"
 )
 
 # A model that reads the mean over its tokens: by sentence-transformers, or where it is missing by this package.
@@ -98,6 +102,7 @@ def reloaded_scores(
         }
         (here / "job.json").write_text(json.dumps(job))
         script = OWN_SCRIPT if _is_ours(adapter) else POOLED_SCRIPT if is_pooled(folder) else SCRIPT
+        script = NEIGHBOURS_SCRIPT if is_neighbours(folder) else script
         (here / "check.py").write_text(script)
         done = subprocess.run(
             [sys.executable, str(here / "check.py"), str(here / "job.json")],

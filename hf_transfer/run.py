@@ -28,6 +28,10 @@ POOLED = (  # of a model that reads the mean over its tokens: sentence-transform
     "1_Pooling",
     "2_Dense",
 )
+NEIGHBOURS = (
+    "hf_transfer_knn_text",
+    "hf_transfer_knn_image",
+)  # model types that `hf_transfer.knn` makes known
 OWN = (RUN, PHASES, HISTORY, RESULTS, PREDICTIONS, REPORT, CARD, ADAPTER, PLOTS, MARKER, PUSH, *POOLED)
 
 
@@ -257,6 +261,15 @@ def is_pooled(folder: str | Path) -> bool:
     return all((Path(folder) / name).exists() for name in POOLED)
 
 
+def is_neighbours(folder: str | Path) -> bool:
+    """Whether the model in a folder answers by its nearest neighbours (`hf_transfer.knn`)."""
+    try:
+        told = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("model_type") in NEIGHBOURS
+
+
 def written(folder: Path) -> list[str]:
     """Names of the files that a finished run put into its folder."""
     try:
@@ -275,6 +288,7 @@ def clear(folder: Path) -> None:
         "phase-[0-9]*",
         "runs",
         "candidates",
+        "scratch",
     )
     listed += [f"{name}.partial" for name in OWN]
     for path in [

@@ -13,6 +13,7 @@ from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
 from hf_transfer.saved import placed
 from hf_transfer.training import save_weights
+from hf_transfer.voting import all_vote, votes
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -59,12 +60,14 @@ def reference(job: Job, found: Assessment) -> Assessment:
 
     setup = job.setup
     split = next(s for s in SPLITS if s in job.data.splits)
-    if split in found.logits and setup.args.device.type == "cpu":
+    if split in found.logits and setup.args.device.type == "cpu" and not votes(setup):
         return found
     inputs = setup.prepared.splits[split]
     inputs = inputs.select(range(min(ROWS, len(inputs)))).remove_columns("labels")
-    logits = scores(setup.model.to("cpu"), inputs, setup.collator)
-    return replace(found, logits={split: logits})
+    if not votes(setup):
+        return replace(found, logits={split: scores(setup.model.to("cpu"), inputs, setup.collator)})
+    with all_vote(setup.model):
+        return replace(found, logits={split: scores(setup.model.to("cpu"), inputs, setup.collator)})
 
 
 def check_saved(job: Job, found: Assessment) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_transfer.anatomy import LayerGroup
 from hf_transfer.divergence import check_scores
 from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
@@ -15,6 +16,7 @@ from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
+from hf_transfer.voting import check_voting, voting_notes
 
 if TYPE_CHECKING:
     from hf_transfer.training import Setup
@@ -42,13 +44,14 @@ def settle_solvers(setup: Setup) -> list[str]:
     if not any(phase.solve or phase.pairs for phase in setup.phases):
         return []
     problem_type = setup.model.config.problem_type
+    check_voting(setup)
     setup.readout = readout_of(setup)
     for phase in setup.phases:
         if (phase.pairs or phase.solve == "prototypes") and problem_type != "single_label_classification":
             what = f"it needs one label a row, and this is {problem_type.replace('_', ' ')}"
             raise Problems(Problem(f"--strategy {phase.name}", what, "use feature-extraction or lp-ft"))
     if setup.readout is not None:
-        return []
+        return voting_notes(setup)
     for phase in setup.phases:
         if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
@@ -65,13 +68,17 @@ def settle_solvers(setup: Setup) -> list[str]:
 
 def readout_of(setup: Setup) -> Readout | None:
     """The model's readout, found on three training rows."""
-    rows = setup.prepared.splits["train"]
+    return find_on(setup.model, setup.groups, setup.prepared.splits["train"], setup.collator)
+
+
+def find_on(model: Any, groups: list[LayerGroup], rows: Any, collator: Any) -> Readout | None:
+    """The readout of a model, found on the first three of some rows."""
     picked = [rows[i] for i in range(min(3, len(rows)))]
-    inputs = {name: value for name, value in setup.collator(picked).items() if name != "labels"}
-    device = next(setup.model.parameters()).device
+    inputs = {name: value for name, value in collator(picked).items() if name != "labels"}
+    device = next(model.parameters()).device
     on_device = {name: value.to(device) for name, value in inputs.items() if hasattr(value, "to")}
-    found = find_readout(setup.model, setup.groups, on_device)
-    return None if found is None else replace(found, tokens=find_tokens(setup.model, on_device))
+    found = find_readout(model, groups, on_device)
+    return None if found is None else replace(found, tokens=find_tokens(model, on_device))
 
 
 def reading_limit(setup: Setup) -> int | None:
@@ -111,7 +118,7 @@ def _rows(setup: Setup, split: str, limit: int | None) -> dict[str, Rows]:
             title="reading features",
         )
         check_scores(found, f"{split} (features)")
-        width = _width(setup, readout)
+        width = own_width(setup.model, readout)
         parts = {"own": found[:, :width]} | ({"mean": found[:, width:]} if readout.tokens else {})
         setup.features[key] = {
             name: Rows(part.astype(np.float64), labels, ROUNDING * float(np.sqrt(np.mean(np.square(part)))))
@@ -120,9 +127,9 @@ def _rows(setup: Setup, split: str, limit: int | None) -> dict[str, Rows]:
     return dict(setup.features[key])
 
 
-def _width(setup: Setup, readout: Readout) -> int:
+def own_width(model: Any, readout: Readout) -> int:
     """Of the features that the model's own head reads."""
-    return int(setup.model.get_submodule(readout.dense or readout.scores).weight.shape[1])
+    return int(model.get_submodule(readout.dense or readout.scores).weight.shape[1])
 
 
 def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -136,8 +143,10 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     """
     assert setup.readout is not None and phase.solve is not None
     started = time.monotonic()
-    train = feature_rows(setup, "train")
-    validation = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+    train = weighted(setup, feature_rows(setup, "train"))
+    validation = None
+    if "validation" in setup.prepared.splits:
+        validation = weighted(setup, feature_rows(setup, "validation"))
     solver = phase.solve
     view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation)))
     put(setup.model, setup.readout, view, solved.head)
@@ -152,6 +161,16 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
         facts["eval_loss"] = loss(problem, logits, validation.labels)
     facts["seconds"] = round(time.monotonic() - started, 3)
     return facts, logits
+
+
+def weighted(setup: Setup, rows: Rows) -> Rows:
+    """The rows with the weights of their labels, where class weights were asked for."""
+    if setup.class_weights is None:
+        return rows
+    if rows.labels.ndim == 2:
+        yes, no = map(np.asarray, setup.class_weights)
+        return replace(rows, weights=np.where(rows.labels == 1, yes, no))
+    return replace(rows, weights=np.asarray(setup.class_weights)[rows.labels])
 
 
 def best_head(setup: Setup, solver: str, train: Rows, validation: Rows | None) -> tuple[View, Solved]:
@@ -221,7 +240,7 @@ def through(setup: Setup, view: View, rows: Rows) -> Rows:
     features, some = mapped(rows.features), rows.features[:64]
     noise = np.random.default_rng(0).normal(scale=rows.error, size=some.shape)
     error = float(np.sqrt(np.mean(np.square(mapped(some + noise) - features[:64]))))
-    return Rows(features, rows.labels, error)
+    return replace(rows, features=features, error=error)
 
 
 def put(model: Any, readout: Readout, view: View, head: Head) -> None:

@@ -11,6 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import IterableDataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_pt_utils import find_batch_size
@@ -74,6 +75,7 @@ class PhaseTrainer(Trainer):
         # Makes the stock loop count `num_items_in_batch`; see compute_loss.
         self.model_accepts_loss_kwargs = True
         self._still: list[nn.Module] = []
+        self._batch_norms: list[nn.Module] = []
         self._staging: str | None = None
         self._shares: Shares | None = None
         self._plain: nn.Module | None = None
@@ -156,6 +158,9 @@ class PhaseTrainer(Trainer):
         if model.training:
             for module in self._still:
                 module.eval()  # Trainer calls model.train() before every step
+            if self.args.train_batch_size > 1 and find_batch_size(inputs) == 1:
+                for module in self._batch_norms:
+                    module.eval()  # one row left over has no statistics: torch fails where maps are 1 x 1
         idle = inputs.pop(IDLE, False)
         items = self._items(inputs) if model.training else None
         loss, outputs = self.objective(model, inputs)
@@ -221,6 +226,7 @@ class PhaseTrainer(Trainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = self.model
         self._still = still_modules(model)
+        self._batch_norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             self._plain = skeleton(model)
         if self.accelerator.is_fsdp2 and not self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap:

@@ -48,6 +48,7 @@ from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.target import Target
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
+from hf_transfer.voting import solve_by_vote, take_up
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Setup:
     alignment: Alignment | None = None  # of the features of both domains
     fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
     train_collator: Any = None  # of training batches, where it is another
+    class_weights: Any = None  # of the labels, or of a yes and a no to each, for heads that are solved
     row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
@@ -124,7 +126,9 @@ def what_is_safe(setup: Setup, error: BaseException | None = None) -> str:
 
 def _train(setup: Setup, resume: bool, checkpoint: Path | None) -> list[dict[str, Any]]:
     ledger = read_json(setup.folder / PHASES) if resume and (setup.folder / PHASES).is_file() else []
-    if ledger:
+    if ledger and setup.phases[len(ledger) - 1].solve == "knn":
+        take_up(setup, phase_weights(setup, len(ledger)))
+    elif ledger:
         restore(setup.model, phase_weights(setup, len(ledger)))
     for number in range(len(ledger) + 1, len(setup.phases) + 1):
         start = (checkpoint or newest_checkpoint(phase_folder(setup, number))) if resume else None
@@ -324,7 +328,7 @@ def _solve_phase(setup: Setup, number: int) -> dict[str, Any]:
 
     phase = setup.phases[number - 1]
     freeze(setup.model, setup.groups, phase.learns, setup.trainable)
-    facts, logits = solve(setup, phase)
+    facts, logits = solve_by_vote(setup) if phase.solve == "knn" else solve(setup, phase)
     entry = phase_entry(setup, number, setup.args)
     entry |= {"seconds": facts["seconds"], "samples": facts["rows"], "train_loss": facts["train_loss"]}
     entry |= {"epochs": 0, "steps": 0, "best": None, "stopped_early": False, "solved": facts}

@@ -7,6 +7,7 @@ from typing import Any
 
 import architectures
 import numpy as np
+import torch
 from PIL import Image
 from transformers import ViTImageProcessor
 
@@ -30,8 +31,11 @@ def noise(seed: int, mode: str = "RGB", size: tuple[int, int] = (48, 40), tint: 
 
 
 def save(name: str, where: Path) -> str:
-    """A tiny model with random weights and its image processor as a folder."""
-    model = architectures.make(name)
+    """A tiny model with random weights and its image processor as a folder; batch norms have seen images."""
+    model = architectures.make(name).train()
+    with torch.no_grad():
+        for seed in range(20):
+            model(**architectures.inputs(name, rows=8, seed=seed))
     if name.startswith("timm"):
         middle = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "interpolation": "bilinear"}
         model.config.pretrained_cfg = {"input_size": [3, 64, 64], **middle}

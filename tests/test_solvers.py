@@ -41,6 +41,41 @@ def test_logistic_is_scikit_learns_at_the_strength_it_chose(classes: int) -> Non
     assert found.loss == min(others) == pytest.approx(loss(SINGLE, scores, held.labels))
 
 
+def test_weights_of_rows_are_scikit_learns() -> None:
+    """90 rows of one class and 30 of the other, with scikit-learn's balanced weights."""
+    train, held = blobs(120, 4, noise=3.0), blobs(200, 4, seed=1, noise=3.0)
+    labels, held_labels = (train.labels == 0).astype(int), (held.labels == 0).astype(int)
+    weights = np.array([2 / 3, 2.0])  # n / (classes * rows of the class)
+    rows = Rows(train.features, labels, weights=weights[labels])
+    middle = train.features.mean(axis=0)
+    spread = np.std(train.features - middle)
+    found = solve_head(
+        "logistic", SINGLE, 2, rows, Rows(held.features, held_labels, weights=weights[held_labels])
+    )
+    own = LogisticRegression(C=found.facts["strength"], max_iter=500, class_weight="balanced")
+    theirs = own.fit((train.features - middle) / spread, labels).decision_function(
+        (held.features - middle) / spread
+    )
+    scores = found.head(held.features)
+    np.testing.assert_allclose(scores[:, 1] - scores[:, 0], theirs, rtol=1e-5, atol=1e-5)
+    assert found.loss == pytest.approx(loss(SINGLE, scores, held_labels, weights[held_labels]))
+    plain = solve_head("logistic", SINGLE, 2, Rows(train.features, labels), Rows(held.features, held_labels))
+    assert (plain.head(held.features).argmax(axis=1) == 1).sum() < (scores.argmax(axis=1) == 1).sum()
+
+
+@pytest.mark.parametrize("solver", ["logistic", "ridge"])
+def test_every_label_has_weights_of_its_own(solver: str) -> None:
+    """Of several labels the one whose yes weighs more is given more often; the other one stays."""
+    drawn = np.random.default_rng(0)
+    features = drawn.normal(size=(300, 6))
+    labels = (features[:, :2] + 2 * drawn.normal(size=(300, 2)) > 1.5).astype(int)
+    plain = solve_head(solver, SEVERAL, 2, Rows(features, labels)).head(features)
+    weights = np.where(labels == 1, [4.0, 1.0], 1.0)
+    found = solve_head(solver, SEVERAL, 2, Rows(features, labels, weights=weights)).head(features)
+    assert (found[:, 0] > 0).sum() > (plain[:, 0] > 0).sum() + 30
+    assert abs((found[:, 1] > 0).sum() - (plain[:, 1] > 0).sum()) < 15
+
+
 @pytest.mark.parametrize("solver", ["logistic", "ridge", "prototypes"])
 def test_a_scale_or_shift_of_the_features_changes_no_answer(solver: str) -> None:
     train, held = blobs(90, 3), blobs(300, 3, seed=1)

@@ -18,6 +18,7 @@ from hf_transfer.predict import scores
 from hf_transfer.problems import Problems
 from hf_transfer.solving import settle_solvers, solve
 from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.training import train
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
@@ -54,6 +55,23 @@ def test_an_lp_ft_run_starts_from_the_probes_own_predictions(tmp_path: Path) -> 
     trainer = phase_trainer(setup, 2)
     first = trainer.predict(setup.prepared.splits["validation"]).predictions
     np.testing.assert_allclose(first, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_class_weights_reach_a_solved_head(tmp_path: Path) -> None:
+    """Rows with three times as many of one label: balanced, the other one is given more often."""
+    rows = [row for i, row in enumerate(tiny.rows(240)) if row["label"] == "positive" or i % 3 == 0]
+    given = []
+    for name, weights in (("plain", None), ("balanced", "auto")):
+        run = finetune(
+            "text-classification", str(tiny.tiny_bert(tmp_path / name)), rows,
+            args={**QUIET, "output_dir": str(tmp_path / name / "run")}, strategy="feature-extraction", probe=False,
+            regularization=Regularization(class_weights=weights), skip_reload_check=True,
+        )  # fmt: skip
+        scores_ = [
+            answer["probabilities"]["negative"] for answer in run.predict([row["text"] for row in rows])
+        ]
+        given.append(np.mean(scores_))
+    assert given[1] > given[0] + 0.1
 
 
 def test_a_pooler_that_hides_what_the_backbone_knows_is_replaced(tmp_path: Path) -> None:

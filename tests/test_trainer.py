@@ -56,6 +56,16 @@ def test_a_last_smaller_batch_weighs_by_its_rows(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
 
 
+def test_one_row_left_over_is_no_statistic(tmp_path: Path) -> None:
+    """13 images by four, maps of 1 x 1 at the end: torch refuses to normalise the last one over itself."""
+    model = make("resnet")
+    rows = {"n": 13, "max_steps": 4, "train_sampling_strategy": "random"}
+    trainer = phase_trainer(make_setup(model, "resnet", tmp_path, **rows), 1)
+    trainer.train()
+    counted = [int(value) for name, value in model.named_buffers() if name.endswith("num_batches_tracked")]
+    assert set(counted) == {3}
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have left what they found."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ from hf_transfer.run import write_text
 
 from ..licenses import front_matter
 from . import tables, training
-from .figures import Figure, baseline_words, figures, forgetting_words, headline, measured_words, probe_words
+from .figures import (
+    Figure,
+    baseline_words,
+    figures,
+    forgetting_words,
+    headline,
+    measured_words,
+    probe_words,
+    scratch_words,
+)
 from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
@@ -54,10 +64,11 @@ def card_data(record: Record, repo_id: str | None = None, adapter_only: bool = F
     task, dataset = record.run.get("task"), hub_id(record.data.get("hub_id"))
     licence = front_matter(record.base.get("license"), record.data.get("license"), record.base)
     base = hub_id(record.base.get("id"))
-    measured, pooled = figures(record, record.measured), record.run.get("pooling") == "mean"
+    measured = figures(record, record.measured)
+    library = "hf_transfer" if record.voting else "sentence-transformers" if record.pooled else "transformers"
     return ModelCardData(
         model_name=model_name(record, repo_id),
-        library_name="peft" if adapter_only else "sentence-transformers" if pooled else "transformers",
+        library_name="peft" if adapter_only else library,
         pipeline_tag=task,
         base_model=base,
         base_model_relation=("adapter" if adapter_only else "finetune") if base else None,
@@ -78,6 +89,7 @@ def _result(record: Record, figure: Figure) -> Any:
     name = data_name(record)
     beside = {"ci95_low": figure.low, "ci95_high": figure.high, "baseline": figure.baseline}
     beside |= {"probe": figure.probe} if figure.probe is not None else {}
+    beside |= {"scratch": figure.scratch} if figure.scratch is not None else {}
     return EvalResult(
         task_type=str(record.run.get("task")),
         dataset_type=hub_id(record.data.get("hub_id")) or slug(name),
@@ -133,12 +145,14 @@ def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = Fal
     text = '"A text of your own."'
     if "text_pair" in (record.data.get("columns") or {}):
         text = '{"text": "A text of your own.", "text_pair": "And the one it goes with."}'
-    if record.run.get("pooling") == "mean":
+    if record.pooled:
         return _by_sentence_transformers(record, repo_id or PLACEHOLDER)
     images = "image" in task
     given = '"picture.jpg"' if images else f"{text}, truncation=True"
     model = repo_id or PLACEHOLDER
     lines = ["from transformers import pipeline", "", f'model = pipeline("{task}", model="{model}")']
+    if record.voting:
+        lines.insert(0, "import hf_transfer.knn  # pip install hf-transfer-learning")
     alone = (record.run.get("peft") or {}).get("merged") is False
     if alone:
         lines = _with_adapter_beside(record, task, model)
@@ -245,6 +259,7 @@ def _escape(value: Any) -> Any:
     return re.sub(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", text)
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
@@ -292,6 +307,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "scratch": scratch_words(record),
         "forgetting": forgetting_words(record),
         "rows": record.audit.get("rows") or {},
         "how": {split: _published(how, known) for split, how in (record.data.get("how") or {}).items()},
@@ -302,6 +318,8 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
         "max_length": (record.audit.get("lengths") or {}).get("max_length"),
         "phases": record.phases,
         "kept": training.kept(record),
+        "how_solved": [training.solved_words(phase.get("solved") or {}) for phase in record.phases],
+        "chosen": training.chosen_words(record.phases[-1].get("solved") or {}) if record.phases else "",
         "learned": [
             sum(g.get("learning", g["parameters"]) for g in p.get("groups") or [] if g["learns"])
             for p in record.phases

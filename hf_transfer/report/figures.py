@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .read import Record
-from .wording import LOWER_IS_BETTER, METRICS, count, metric_name, number, share
+from .wording import LOWER_IS_BETTER, METRICS, count, metric_name, number, rate, share
 
 _NO_METRIC = (
     "loss",
@@ -21,8 +21,8 @@ _NO_METRIC = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric as measured, with its bootstrap 95 % interval, what the baseline reaches, and the probe of the
-    untouched checkpoint (None: unknown)."""
+    """A metric as measured, with its bootstrap 95 % interval, what the baseline reaches, the probe of the untouched
+    checkpoint, and the same model from random weights (None: unknown)."""
 
     key: str
     name: str
@@ -31,6 +31,7 @@ class Figure:
     high: float | None
     baseline: float | None
     probe: float | None = None
+    scratch: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -56,7 +57,9 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
     keys = [
         key
         for key in values
-        if key not in _NO_METRIC and not key.startswith(("baseline_", "probe_")) and "_ci95_" not in key
+        if key not in _NO_METRIC
+        and not key.startswith(("baseline_", "probe_", "scratch_"))
+        and "_ci95_" not in key
     ]
     order = [record.headline, *METRICS]
     keys.sort(key=lambda key: (order.index(key) if key in order else len(order), key))
@@ -66,7 +69,7 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
         if value is not None:
             low, high = values.get(f"{key}_ci95_low"), values.get(f"{key}_ci95_high")
             name = metric_name(key, record.problem_type)
-            beside = values.get(f"baseline_{key}"), values.get(f"probe_{key}")
+            beside = (values.get(f"{kind}_{key}") for kind in ("baseline", "probe", "scratch"))
             found.append(Figure(key, name, value, low, high, *beside))
     return found
 
@@ -101,6 +104,14 @@ def probe_words(record: Record) -> str:
     return f"{kind} on the {read} of the checkpoint before training: what it knew already"
 
 
+def scratch_words(record: Record) -> str:
+    """What the model from scratch is, in words."""
+    facts = record.run.get("scratch") or {}
+    long = "" if facts.get("steps") is None else f" for {count(facts['steps'])} steps"
+    how = f"at {rate(facts['learning_rate'])}, seed {facts.get('seed')}" if facts.get("learning_rate") else ""
+    return f"the same model trained whole from random weights on the same rows{long} {how}: what pretraining was worth"
+
+
 def forgetting_words(record: Record) -> str:
     """How far the model has moved from the checkpoint, in one sentence; empty when it was not watched."""
     found = record.run.get("forgetting") or {}
@@ -127,8 +138,13 @@ def forgetting_words(record: Record) -> str:
         parts.append(
             f"the values differ from those of its own head by {number(head['mean_difference'])} on average"
         )
+    if words := found.get("masked_lm"):
+        parts.append(
+            f"the loss of the checkpoint's head for masked words went from {number(words['before'])} to "
+            f"{number(words['after'])} on {count(words['tokens'])} masked tokens of a general text"
+        )
     where = f"Compared with the checkpoint on {count(found.get('rows'))} {found.get('split')} rows"
-    return f"{where}, {' and '.join(parts)}." if parts else ""
+    return f"{where}, {('; ' if len(parts) > 2 else ' and ').join(parts)}." if parts else ""
 
 
 def measured_words(record: Record) -> str:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import struct
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hf_transfer.run import write_text
 
 from . import tables, training
-from .figures import baseline_words, figures, forgetting_words, headline, measured_words, probe_words
+from .figures import (
+    baseline_words,
+    figures,
+    forgetting_words,
+    headline,
+    measured_words,
+    probe_words,
+    scratch_words,
+)
 from .plots import DPI, write_plots
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
@@ -39,6 +48,7 @@ def write_report(folder: Path | str) -> Path:
     return path
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader
 
@@ -70,6 +80,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "where": measured_words(record),
         "baseline": baseline_words(record),
         "probe": probe_words(record),
+        "scratch": scratch_words(record),
         "forgetting": forgetting_words(record),
         "drift": (record.run.get("forgetting") or {}).get("groups") or [],
         "validation": {figure.key: figure for figure in figures(record, "eval")},
@@ -81,7 +92,14 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
         "splits": splits,
         "label_counts": label_counts,
         "best_kept": (record.run.get("arguments") or {}).get("load_best_model_at_end"),
-        "phases": [{**phase, "rows": training.learned(phase)} for phase in record.phases],
+        "phases": [
+            {
+                **phase,
+                "rows": training.learned(phase),
+                "how": training.solved_words(phase.get("solved") or {}),
+            }
+            for phase in record.phases
+        ],
         "settings": settings(record.run.get("arguments") or {}),
         "facts": facts(record),
         "clean": without_paths,

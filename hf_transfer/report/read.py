@@ -67,6 +67,16 @@ class Record:
         return dict(self.data.get("audit") or {})
 
     @property
+    def voting(self) -> bool:
+        """Whether the model answers by its nearest neighbours (`hf_transfer.knn`)."""
+        return bool(self.phases) and (self.phases[-1].get("solved") or {}).get("solver") == "knn"
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it is a sentence-transformers model (`hf_transfer.pooled`)."""
+        return self.run.get("pooling") == "mean" and not self.voting
+
+    @property
     def base(self) -> dict[str, Any]:
         """The pretrained model the run started from."""
         return dict(self.run.get("base_model") or {})

@@ -6,6 +6,7 @@ from typing import Any
 
 from .figures import finite
 from .read import Record
+from .wording import count, number
 
 
 def learned(phase: dict[str, Any]) -> list[dict[str, Any]]:
@@ -27,6 +28,27 @@ def learned(phase: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _family(group: dict[str, Any]) -> str:
     return str(group["name"]).split(".")[0]
+
+
+def solved_words(solved: dict[str, Any]) -> str:
+    """How a head was solved, or who votes in its place."""
+    rows = count(solved.get("rows"))
+    if solved.get("solver") == "knn":
+        return (
+            f"of {rows} reference rows the {solved.get('k')} most similar vote (cosine, T = {solved.get('temperature')}, "
+            f"scores times {number(solved.get('scale'))})"
+        )
+    told = ", ".join(str(solved.get(name)) for name in ("solver", "view"))
+    return f"the head was solved ({told}, strength {solved.get('strength')}) on the features of {rows} rows, read once"
+
+
+def chosen_words(solved: dict[str, Any]) -> str:
+    """What its strength, or the number that votes, was chosen by."""
+    if solved.get("solver") == "knn":
+        return (
+            f"{solved.get('k')} neighbours vote, the number with the least loss on {solved.get('chosen_on')}"
+        )
+    return f"the head was solved, with the penalty of least loss on {solved.get('chosen_on')}"
 
 
 def kept(record: Record) -> dict[str, Any]:

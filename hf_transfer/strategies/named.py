@@ -85,6 +85,11 @@ def ridge(groups: Sequence[LayerGroup]) -> list[Phase]:
     return [Phase("ridge", (_head(groups),), solve="ridge")]
 
 
+def knn(groups: Sequence[LayerGroup]) -> list[Phase]:
+    """The most similar training rows vote, in place of the head (Wu et al. 2018; Caron et al. 2021)."""
+    return [Phase("knn", (_head(groups),), solve="knn")]
+
+
 def contrastive(groups: Sequence[LayerGroup]) -> list[Phase]:
     """The backbone is tuned by pairs of rows, then the head is solved (SetFit, Tunstall et al. 2022)."""
     below = tuple(name for name in _all(groups) if name != _head(groups))
@@ -101,6 +106,7 @@ STRATEGIES: dict[str, Callable[..., list[Phase]]] = {
     "lp-ft": lp_ft,
     "gradual": gradual,
     "prototypes": prototypes,
+    "knn": knn,
     "ridge": ridge,
     "contrastive": contrastive,
 }

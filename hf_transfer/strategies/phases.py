@@ -11,7 +11,7 @@ from hf_transfer.problems import Problem, Problems, nearest
 
 FULL, HEAD_ONLY, LORA, FEW = 5e-5, 1e-3, 5e-4, 1e-3
 KINDS = ("all", "biases", "norms")
-SOLVERS = ("logistic", "ridge", "prototypes")
+SOLVERS = ("logistic", "ridge", "prototypes", "knn")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Phase:
         head_learning_rate: the head's own rate.
         only: what learns below the head: `all`, `biases` or `norms`.
         solve: the head is not trained but solved, on features that are read once: `logistic`, `ridge`, `prototypes`.
-            Such a phase takes no part of the epochs.
+            Such a phase takes no part of the epochs. `knn`, in the last phase only, puts a vote in place of the head.
         pairs: the features before the head are tuned by pairs of rows (contrastive), not by the head's scores.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than the first (LoRA+).
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ class Rows:
 
     Attributes:
         error: how far rounding moves a feature (root mean square): the same row in another batch differs by so much.
+        weights: how much each row counts (n,), or with several labels each answer (n, C); None: all the same.
     """
 
     features: np.ndarray
     labels: np.ndarray
     error: float = 0.0
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def solve_head(
     spread = float(np.std(train.features - middle)) or 1.0
 
     def scaled(rows: Rows) -> Rows:
-        return Rows((rows.features - middle) / spread, rows.labels, rows.error / spread)
+        return replace(rows, features=(rows.features - middle) / spread, error=rows.error / spread)
 
     if problem_type == "regression" or solver == "ridge":
         fit: Callable[[Rows, float], Head] = _ridge(problem_type, num_labels, has_bias)
@@ -110,15 +112,23 @@ def solve_head(
     return Solved(head, loss, facts, held)
 
 
-def loss(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean log loss, binary log loss or squared error: what transformers' heads are trained by."""
+def loss(
+    problem_type: str, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Mean log loss, binary log loss or squared error: what transformers' heads are trained by.
+
+    Args:
+        weights: as in `Rows`.
+    """
     from scipy.special import log_expit, log_softmax
 
     if problem_type == "regression":
-        return float(np.mean((scores[:, 0] - labels) ** 2))
-    if problem_type == "multi_label_classification":
-        return float(-np.mean(labels * log_expit(scores) + (1 - labels) * log_expit(-scores)))
-    return float(-np.mean(log_softmax(scores, axis=1)[np.arange(len(labels)), labels]))
+        found = (scores[:, 0] - labels) ** 2
+    elif problem_type == "multi_label_classification":
+        found = -(labels * log_expit(scores) + (1 - labels) * log_expit(-scores))
+    else:
+        found = -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
+    return float(np.mean(found if weights is None else found * weights))
 
 
 def _chosen(
@@ -130,20 +140,21 @@ def _chosen(
     calibrate: bool,
 ) -> tuple[float, float, float, Any, str]:
     """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
-    held, chosen_on = _held_out(problem_type, train, validation)
+    held, chosen_on = held_out(problem_type, train, validation)
     if not held:
         return 1.0, float("inf"), 1.0, None, "nothing (too few rows): 1"
     best: tuple[float, float, float, Any] = (1.0, float("inf"), 1.0, None)
     truths = np.concatenate([rows.labels for _, rows in held])
+    weights = None if train.weights is None else np.concatenate([rows.weights for _, rows in held])
     for strength in strengths:
         heads = [fit(rows, strength) for rows, _ in held]
         scores = np.concatenate(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
-        factor = _factor(problem_type, scores, truths) if calibrate else 1.0
+        factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
         if best[1] < float("inf") and _shaky(heads, scores, train.error):
             break
-        found = loss(problem_type, scores * factor, truths)
+        found = loss(problem_type, scores * factor, truths, weights)
         if found < best[1]:
             best = (strength, found, factor, (scores * factor, truths))
     return *best, chosen_on
@@ -158,15 +169,15 @@ def _shaky(heads: list[Head], scores: np.ndarray, error: float) -> bool:
     return error * steepest > 2e-5 * max(1.0, float(np.abs(scores).max()))
 
 
-def _held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
-    """Pairs of rows to fit on and rows to measure on."""
+def held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
+    """Pairs of rows to fit on and rows to measure on, and what they are in words; no pairs where there are too few."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     def some(rows: Rows) -> Rows:
         return (
             rows
             if len(rows.labels) <= MOST
-            else _picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
+            else picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
         )
 
     if validation is not None and len(validation.labels) >= ENOUGH:
@@ -180,14 +191,18 @@ def _held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[
     if folds < 2:
         return [], ""
     parts = split.split(train.features, train.labels)
-    return [(_picked(train, a), _picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
+    return [(picked(train, a), picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
 
 
-def _picked(rows: Rows, index: np.ndarray) -> Rows:
-    return Rows(rows.features[index], rows.labels[index], rows.error)
+def picked(rows: Rows, index: np.ndarray) -> Rows:
+    """Some of the rows."""
+    weights = None if rows.weights is None else rows.weights[index]
+    return replace(rows, features=rows.features[index], labels=rows.labels[index], weights=weights)
 
 
-def _factor(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
+def calibration(
+    problem_type: str, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """The number (a temperature's inverse; Guo et al. 2017) that makes scores the best logits.
 
     As if one row more of every label had been seen with these scores (Platt 1999): rows that are all right would make
@@ -205,7 +220,7 @@ def _factor(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> float:
         logits = scores * np.exp(t)
         others = [1 - labels, labels] if several else [np.full(len(labels), c) for c in range(size)]
         even = np.mean([loss(problem_type, logits, other) for other in others])
-        return float((1 - unsure) * loss(problem_type, logits, labels) + unsure * even)
+        return float((1 - unsure) * loss(problem_type, logits, labels, weights) + unsure * even)
 
     return float(np.exp(minimize_scalar(smoothed, bounds=(-6, 8), method="bounded").x))
 
@@ -214,11 +229,11 @@ def _logistic(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[R
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    def solved(features: np.ndarray, labels: np.ndarray, strength: float) -> Any:
+    def solved(features: np.ndarray, labels: np.ndarray, strength: float, weights: Any) -> Any:
         model = LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps come near enough
-            return model.fit(features, labels)
+            return model.fit(features, labels, sample_weight=weights)
 
     def single(rows: Rows, strength: float) -> Head:
         weight, bias = _nothing(num_labels, rows)
@@ -226,7 +241,7 @@ def _logistic(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[R
         if len(present) == 1:
             bias[present] = 0.0
             return Head(weight, bias)
-        model = solved(rows.features, rows.labels, strength)
+        model = solved(rows.features, rows.labels, strength, rows.weights)
         own, free = model.coef_, np.broadcast_to(model.intercept_, (len(model.coef_),))
         if len(present) == 2:  # one vector tells the second class from the first
             own, free = np.concatenate([-own, own]) / 2, np.concatenate([-free, free]) / 2
@@ -240,7 +255,8 @@ def _logistic(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[R
             if truth.all():
                 bias[label] = -NEVER
             elif truth.any():
-                model = solved(rows.features, truth, strength)
+                weights = None if rows.weights is None else rows.weights[:, label]
+                model = solved(rows.features, truth, strength, weights)
                 weight[label], bias[label] = model.coef_[0], np.ravel(model.intercept_)[0]
         return Head(weight, bias)
 
@@ -266,10 +282,14 @@ def _ridge(problem_type: str, num_labels: int, has_bias: bool) -> Callable[[Rows
             values = 2 * values - 1
         # A penalty in units of one row's features, so that 1 means the same for 10 features and for 1,000.
         alpha = rows.features.shape[1] / strength
-        model = Ridge(alpha=alpha, fit_intercept=has_bias).fit(rows.features, values)
         weight, bias = _nothing(num_labels, rows)
-        weight[present] = np.atleast_2d(model.coef_)
-        bias[present] = model.intercept_
+        each = rows.weights is not None and rows.weights.ndim == 2  # every label has weights of its own
+        for columns in np.arange(values.shape[1])[:, None] if each else [np.arange(values.shape[1])]:
+            weights = rows.weights[:, columns[0]] if each and rows.weights is not None else rows.weights
+            model = Ridge(alpha=alpha, fit_intercept=has_bias)
+            model.fit(rows.features, values[:, columns], sample_weight=weights)
+            weight[present[columns]] = np.atleast_2d(model.coef_)
+            bias[present[columns]] = model.intercept_
         return Head(weight, bias)
 
     return single
