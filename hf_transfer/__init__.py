@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hf_transfer.adaptation import adapt as adapt
+    from hf_transfer.adaptation_arguments import AdaptationArguments as AdaptationArguments
     from hf_transfer.adapters import load_adapter as load_adapter
     from hf_transfer.anatomy import LayerGroup as LayerGroup
     from hf_transfer.anatomy import layer_groups as layer_groups
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
     from hf_transfer.tasks import (
         TEXT_CLASSIFICATION as TEXT_CLASSIFICATION,
     )
+    from hf_transfer.tasks.language_modeling import language_modeling as language_modeling
     from hf_transfer.training_arguments import default_arguments as default_arguments
 
 _HOME = {
+    "AdaptationArguments": "adaptation_arguments",
     "Arguments": "arguments",
     "Data": "data",
     "IMAGE_CLASSIFICATION": "tasks",
@@ -52,6 +56,7 @@ _HOME = {
     "Regularization": "strategies.regularization",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
+    "adapt": "adaptation",
     "check_training": "checking",
     "checkpoint": "checkpoints",
     "command": "exits",
@@ -59,6 +64,7 @@ _HOME = {
     "evaluate_episodes": "episodes",
     "examples": "data",
     "finetune": "finetuning",
+    "language_modeling": "tasks.language_modeling",
     "layer_groups": "anatomy",
     "load": "data",
     "load_adapter": "adapters",

@@ -38,6 +38,7 @@ def make_setup(
         modifiers: `layer_decay`, `head_learning_rate` and `loraplus_lr_ratio` as given for the whole run.
         patterns: layer groups named by hand.
     """
+    from hf_transfer.language import Logged, check_phases, measured, shifts
     from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.strategies.rates import check_loraplus
     from hf_transfer.training import Setup
@@ -47,6 +48,8 @@ def make_setup(
     check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
     check_allocation(model, len(planned))
     check_loraplus(model, modifiers["loraplus_lr_ratio"])
+    if not task.target:
+        check_phases(planned)
     return Setup(
         model=model,
         groups=groups,
@@ -56,7 +59,9 @@ def make_setup(
         prepared=prepared,
         collator=task.collator(processor),
         processor=processor,
-        compute_metrics=partial(_measured, data, tuple(metrics or ())),
+        compute_metrics=partial(_measured, data, tuple(metrics or ())) if task.target else measured,
+        train_collator=task.train_collator(processor) if task.train_collator else None,
+        logged=None if task.target else Logged(shifts(task)),
     )
 
 

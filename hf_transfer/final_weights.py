@@ -56,13 +56,14 @@ def no_way_back(setup: Setup) -> str:
 
 def choose_on_validation(setup: Setup, data: Data, chosen: Regularization) -> None:
     """Name the metric that soups and `wise_ft auto` choose by, and say that validation was used for it."""
-    from hf_transfer.evaluation.classification import headline
+    from hf_transfer.evaluation.classification import LOWER_IS_BETTER, headline
 
     if chosen.soup is None and chosen.wise_ft != "auto":
         return
     if setup.args.metric_for_best_model is None:
-        setup.args.metric_for_best_model = f"eval_{headline(data.problem_type)}"
-        setup.args.greater_is_better = True
+        name = headline(data.problem_type)
+        setup.args.metric_for_best_model = f"eval_{name}"
+        setup.args.greater_is_better = name not in LOWER_IS_BETTER
     flag = "--soup" if chosen.soup is not None else "--wise_ft auto"
     what = f"the final weights are chosen on validation ({flag}): its score is better than on new rows"
     warning = {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adapted_base import adapted_base
 from hf_transfer.assembling import AUTO, make_setup, planned_phases
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
@@ -82,7 +83,8 @@ def finetune(
     """Fine-tune a pretrained model for a task and leave a run folder behind.
 
     Args:
-        task: a `Task`, or the Hub's pipeline tag: `"text-classification"`, `"image-classification"`.
+        task: a `Task`, or the Hub's pipeline tag: `"text-classification"`, `"image-classification"`, or without labels
+            `"fill-mask"`, `"text-generation"` (`language_modeling(model)` says which).
         model: a Hub id, a folder, or a model that an Auto class made with as many labels as the data has.
         dataset: `Data` from `hf_transfer.data.load`, or anything that `load` takes: a Hub id, file or folder, a
             Dataset or DatasetDict, a DataFrame, a list of dicts, `(texts, labels)`.
@@ -136,6 +138,7 @@ def finetune(
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
     from hf_transfer.general_text import general_lines, no_language_head
+    from hf_transfer.language import check_asked, head_words, read_losses, shifts
     from hf_transfer.plan import print_plan
     from hf_transfer.pooling import check_pooling, settle_pooling
     from hf_transfer.record import make_plan
@@ -153,6 +156,9 @@ def finetune(
     task = find(task) if isinstance(task, str) else task
     if isinstance(peft_config, str):
         peft_config = peft_method(peft_config)
+    if not task.target:
+        check_asked(strategy, watch_forgetting, pooling, peft_config)
+        probe = False
     if seed is None:
         seed = args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
@@ -203,7 +209,7 @@ def finetune(
     new = new_parameters(model)
     notes = list(dict.fromkeys([*notes, *gave_way, *(hub.notes if hub else ())]))  # each once
     notes += [*in_fp32(model), *task.fit(processor, model)]
-    if not args.do_train and not new:
+    if not args.do_train and not new and task.target:
         data, told = as_scored(model, data)
         notes += told
     notes += leave_room(model, processor, peft_config)
@@ -211,12 +217,15 @@ def finetune(
     notes += told
     untouched = copy.deepcopy(model.config)
     prepared = task.prepare(data, processor, model, max_length)
+    if not task.target:
+        prepared.warnings.extend(head_words(model, new))
     if not args.do_train and is_pooled(model.config._name_or_path):
         raise Problems(_only_a_head(model.config._name_or_path))
     base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
     base["weights"] = fingerprint(model, new)
     if args.process_index == 0:
         base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
+        base |= adapted_base(base["name"])
     redrawn, told = rebuilt(model, regularization, args.seed)
     notes += told
     if redrawn and probe:
@@ -283,6 +292,8 @@ def finetune(
         from hf_transfer.probing import probe as probed
 
         job = replace(job, probe=probed(setup, measured_splits(args, data)))
+    if args.do_train and not task.target:
+        job = replace(job, untouched=read_losses(setup, measured_splits(args, data), shifts(task)))
     if watch_forgetting:
         job = replace(job, before=before(setup, own_head=not new), general=general)
     ledger = train(setup, resume, start) if args.do_train else []

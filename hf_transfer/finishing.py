@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,9 @@ class Job:
     scratch: Scratch | None = None  # the same model, trained from random weights
     before: Before | None = None  # the untouched checkpoint, where forgetting is watched
     general: Sequence[str] = ()  # lines of text that the checkpoint's language model is asked about
+    untouched: dict[str, Any] = field(
+        default_factory=dict
+    )  # its token losses per split, for language modelling
 
 
 def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
@@ -56,23 +59,14 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
         RuntimeError: the saved model is not the trained one; `safe` on any error says what is safe on disk.
         NotPushed: everything is on disk, but the push that was asked for failed.
     """
-    from hf_transfer.assess import PREFIX, assess
+    from hf_transfer.assess import PREFIX
     from hf_transfer.forgetting import after
     from hf_transfer.probing import beside_results
     from hf_transfer.training import what_is_safe
 
     args, data = job.setup.args, job.data
     try:
-        found = assess(
-            job.setup.model.to(args.device),
-            data,
-            job.setup.prepared,
-            job.setup.collator,
-            measured_splits(args, data),
-            batch_size=args.per_device_eval_batch_size,
-            extra=tuple(job.metrics),
-            world=(args.process_index, args.world_size),
-        )
+        found = _measured(job)
         found.results |= beside_results(data, "probe", job.probe.logits if job.probe else {}, PREFIX)
         found.results |= beside_results(data, "scratch", job.scratch.logits if job.scratch else {}, PREFIX)
         found.forgetting = after(job.setup, job.before) if job.before else None
@@ -87,6 +81,26 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
     if (hub := job.hub) is not None:
         from_first(args, lambda: push(run.output_dir, hub.push))
     return run
+
+
+def _measured(job: Job) -> Assessment:
+    """How good the trained model is."""
+    from hf_transfer.assess import assess
+    from hf_transfer.language import assess_language, shifts
+
+    args, splits = job.setup.args, measured_splits(job.setup.args, job.data)
+    if not job.task.target:
+        return assess_language(job.setup, job.data, splits, shifts(job.task), job.untouched)
+    return assess(
+        job.setup.model.to(args.device),
+        job.data,
+        job.setup.prepared,
+        job.setup.collator,
+        splits,
+        batch_size=args.per_device_eval_batch_size,
+        extra=tuple(job.metrics),
+        world=(args.process_index, args.world_size),
+    )
 
 
 def measured_splits(args: Any, data: Data) -> list[str]:
@@ -111,7 +125,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
 
     folder = Path(run.output_dir)
     trained = None if job.skip_reload_check else reference(job, found)
-    run._model, run._processor = save(job.setup, found.thresholds), job.setup.processor
+    unused_of = "" if job.task.target else job.base["name"]
+    run._model, run._processor = save(job.setup, found.thresholds, unused_of), job.setup.processor
     if found.forgetting and job.before:
         plain = run._model.base if votes(job.setup) else run._model
         add_weights(found.forgetting, job.before, plain)
@@ -136,7 +151,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
     commands = next_commands(job.recipe, run, job.task)
-    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor)
+    masked = job.task.name == "fill-mask"
+    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor, masked)
 
 
 def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
@@ -150,12 +166,19 @@ def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
 
 
 def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
-    """A warning where the model is no better than a constant answer."""
-    found = []
+    """A warning where the model is no better than a constant answer, or tells texts no better than before."""
+    from hf_transfer.evaluation.classification import LOWER_IS_BETTER
+
+    found, lower = [], name in LOWER_IS_BETTER
+    best = "before training" if lower else "of the best constant answer"
     for prefix, split in (("test", "test"), ("eval", "validation")):
         value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
-        if value is not None and constant is not None and not value > constant:
-            what = f"{name} {value:.4f} is no better than that of the best constant answer, {constant:.4f}"
+        if (
+            value is not None
+            and constant is not None
+            and not (value < constant if lower else value > constant)
+        ):
+            what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
             mend = "train longer, or at a higher --learning_rate or --head_learning_rate, and look at rows and labels"
             found.append({"where": split, "what": what, "mend": mend})
     return found

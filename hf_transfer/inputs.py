@@ -57,6 +57,10 @@ def read_inputs(record: Mapping[str, Any], given: Any, **flags: str | None) -> I
     from hf_transfer.data.standard import standard
     from hf_transfer.data.unlabelled import only_table
 
+    if record["problem_type"] == "language_modeling":
+        what = f"a language model ({record['task']}), which gives texts no label"
+        mend = f'use transformers.pipeline("{record["task"]}", ...), or train a task from this folder'
+        raise Problems(Problem("the run", what, mend))
     trained = {role: name for role, name in record["data"]["columns"].items() if role != "label"}
     roles = Trained(tuple(trained))
     _check_flags(flags, roles)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_transfer.evaluation.classification import LOWER_IS_BETTER
 from hf_transfer.problems import Problem, Problems, nearest
 
 MEASURED = {
@@ -15,6 +16,7 @@ MEASURED = {
     ),
     "multi_label_classification": ("accuracy", "f1_micro", "f1_macro", "map"),
     "regression": ("pearsonr", "spearmanr", "mse"),
+    "language_modeling": ("perplexity",),
 }
 
 
@@ -34,8 +36,12 @@ def check_arguments(args: Any, problem_type: str) -> None:
         for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):
             if getattr(args, name):
                 wrong.append(Problem(f"--{name}", "has no effect on a CPU", mend))
-    if args.label_smoothing_factor and problem_type == "regression":
-        what = "is for labels, and this is regression"
+    without = {
+        "regression": "this is regression",
+        "language_modeling": "texts for a language model have none",
+    }
+    if args.label_smoothing_factor and problem_type in without:
+        what = f"is for labels, and {without[problem_type]}"
         wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))
     for name, value in (
         ("batch_eval_metrics", True),
@@ -60,7 +66,8 @@ def choose_best(
     named = args.metric_for_best_model
     if named in (None, "loss"):  # transformers' own default
         if args.load_best_model_at_end or args.save_strategy == "best" or patience:
-            args.metric_for_best_model, args.greater_is_better = f"eval_{headline}", True
+            args.metric_for_best_model = f"eval_{headline}"
+            args.greater_is_better = headline not in LOWER_IS_BETTER
         return
     known = (*MEASURED[problem_type], "loss")
     if not extra and named.removeprefix("eval_") not in known:
@@ -76,6 +83,9 @@ def check_metrics(extra: Sequence[Any] | None, problem_type: str, labels: int) -
     """
     from hf_transfer.evaluation.metrics import load_metric
 
+    if extra and problem_type == "language_modeling":
+        what = "are of labels and predictions, and a language model has none"
+        raise Problems(Problem("--metrics", what, "leave them out: perplexity is measured"))
     several = "multilabel" if problem_type == "multi_label_classification" else None
     for metric in extra or ():
         if isinstance(metric, str):

@@ -20,6 +20,8 @@ def loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tup
 
     from hf_transfer.loading import quiet
 
+    if not task.target:
+        return _without_labels(task, model, processor, seed)
     if isinstance(model, (str, Path)):
         transformers.set_seed(seed)  # the new head is drawn here
         # num_labels says it again because timm's configuration goes by that alone.
@@ -41,6 +43,21 @@ def loaded(task: Task, model: Any, processor: Any, data: Data, seed: int) -> tup
     if hasattr(model.config, "label_names"):  # timm's: saved in place of id2label
         model.config.label_names = list(data.id2label.values())
     model.config.problem_type = data.problem_type  # pipeline chooses softmax, sigmoid or neither by it
+    return model, processor
+
+
+def _without_labels(task: Task, model: Any, processor: Any, seed: int) -> tuple[Any, Any]:
+    """A language model and its tokenizer."""
+    import transformers
+
+    from hf_transfer.loading import quiet
+
+    if isinstance(model, (str, Path)):
+        transformers.set_seed(seed)  # a head that the checkpoint lacks is drawn here
+        with quiet():
+            model = load_pretrained(task.auto_class, checkpoint(str(model)))
+    if processor is None or isinstance(processor, (str, Path)):
+        processor = load_pretrained(task.processor_class, str(processor or model.config._name_or_path))
     return model, processor
 
 

@@ -121,6 +121,7 @@ def print_results(
     folder: str,
     next_commands: dict[str, str],
     warnings: Sequence[dict[str, str]] = (),
+    masked: bool = False,
 ) -> None:
     """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next."""
     out = console()
@@ -151,6 +152,10 @@ def print_results(
             )
         out.print(table)
     _print_warnings(out, warnings)
+    if masked and splits:
+        out.print(
+            "  perplexity: of the masked tokens alone, the same ones as before training (pseudo-perplexity)"
+        )
     for kind, what in BESIDE.items():
         if any(f"_{kind}_" in key for key in results):
             out.print(f"  {kind}: {what}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer import hardware
 from hf_transfer.again import typed_command
 from hf_transfer.checkpoints import revision_of
+from hf_transfer.data.texts import LANGUAGE
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
@@ -102,9 +103,10 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
     return {
         "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
         f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
+        **({"adapted on": base["adapted_on"]} if "adapted_on" in base else {}),
         "new": _new(setup, base),
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),
-        "labels": _shortened(data.labels) or "a number",
+        **({} if data.problem_type == LANGUAGE else {"labels": _shortened(data.labels) or "a number"}),
         "strategy": (strategy if isinstance(strategy, str) else "own phases")
         + (" with PEFT" if setup.is_peft else ""),
         "batch": ("no steps: neighbours vote" if votes(setup) else "no steps: the head is solved")
@@ -169,7 +171,8 @@ def write_record(
     """Write `run.json`, the last file of a run but for what is drawn from it."""
     setup, task, data, base, plan = job.setup, job.task, job.data, job.base, job.plan
     args = setup.args
-    hub_id = job.base_model_id or hub_id_of(base["name"])
+    origin = base.get("origin") or {}  # of a checkpoint that was adapted in a run before this one
+    hub_id = job.base_model_id or hub_id_of(base["name"]) or origin.get("id")
     audit = data.audit | {"lengths": setup.prepared.facts, "warnings": plan["warnings"]}
     record = {
         "format": 1,
@@ -183,8 +186,9 @@ def write_record(
         "peft": _peft(job.peft_config),
         "base_model": {
             "id": hub_id,
-            "name": (hub_id or Path(base["name"]).name).rpartition("/")[2],
-            "revision": revision_of(base["name"]),
+            "name": (hub_id or origin.get("name") or Path(base["name"]).name).rpartition("/")[2],
+            "revision": revision_of(base["name"]) or origin.get("revision"),
+            **({"adapted_on": base["adapted_on"]} if "adapted_on" in base else {}),
             **{key: base.get(key) for key in ("license", "license_name", "license_link")},
             "class": base["class"],
             "parameters": sum(row["parameters"] for row in ledger[0]["groups"]) if ledger else None,
@@ -256,6 +260,10 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
     example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
     if "text_pair" in run.record["data"]["columns"]:
         example = '"A man is eating." "A man is having lunch."'
+    if not task.target:
+        return {
+            "a task from here": f"accelerate launch recipes/sentiment.py --model_name_or_path {folder} --train_file reviews.csv"
+        }
     found = {"predict": f"hft predict {folder} {example}"}
     if recipe and run.record["data"]["name"] in SHIPPED:
         script = f"accelerate launch {shlex.quote(_script(recipe))}"

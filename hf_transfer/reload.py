@@ -43,7 +43,8 @@ for row in job["rows"]:
         texts = [row["text"], row["text_pair"]] if isinstance(row, dict) else [row]
         inputs = processor(*texts, truncation=True, return_tensors="pt")
     with torch.no_grad():
-        scores.append(model(**inputs).logits.float().numpy()[0])
+        logits = model(**inputs).logits.float().numpy()[0]
+        scores.append(logits[-1] if job["language"] else logits)
 np.save(job["out"], np.stack(scores))
 """
 # Bottleneck adapters are known to this package alone.
@@ -97,6 +98,7 @@ def reloaded_scores(
             "base": base,
             "threads": 1,
             "kind": "image" if "image" in task.inputs else "text",
+            "language": not task.target,  # scores of every word at every place: those behind the last are compared
             "rows": _portable(rows, here),
             "out": str(here / "scores.npy"),
         }

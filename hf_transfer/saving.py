@@ -13,6 +13,7 @@ from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
 from hf_transfer.saved import placed
 from hf_transfer.training import save_weights
+from hf_transfer.unused_weights import add_weights, unused_weights
 from hf_transfer.voting import all_vote, votes
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ SPLITS = ("test", "validation", "train")
 EXACT, MERGED = 1e-4, 1e-3  # largest difference of logits in fp32; of logits over 1 the share of the largest
 
 
-def save(setup: Setup, thresholds: list[float] | None) -> Any:
+def save(setup: Setup, thresholds: list[float] | None, unused_of: str = "") -> Any:
     """Write the final model and processor into the run folder's root; with PEFT the merged model, and `adapter/`.
 
     An adapter that cannot be merged stays beside a root without weights: configuration and processor. The base model's
     weights there, with a head that was trained behind the adapter, would load and answer wrongly.
+
+    Args:
+        unused_of: the checkpoint whose further weights, which the model has no place for, are kept in its file.
 
     Returns:
         The plain transformers model (merged, with PEFT); with such an adapter, the model it is on.
@@ -43,9 +47,11 @@ def save(setup: Setup, thresholds: list[float] | None) -> Any:
     model.config.use_cache = getattr(model.config, "use_cache", None)
     if thresholds is not None:
         model.config.thresholds = thresholds
+    unused = unused_weights(model, unused_of)  # of the merged model: PEFT gives its layers other names
     model.config._name_or_path = ""  # a folder of this machine, otherwise
     with placed(folder) as beside, quiet():
         (model.config if alone else model).save_pretrained(str(beside))
+        add_weights(beside, unused)
         setup.processor.save_pretrained(str(beside))
     return model
 
@@ -60,6 +66,13 @@ def reference(job: Job, found: Assessment) -> Assessment:
 
     setup = job.setup
     split = next(s for s in SPLITS if s in job.data.splits)
+    if not job.task.target:
+        from hf_transfer.language import last_scores
+
+        texts = job.task.raw(job.data.splits[split].select(range(min(ROWS, len(job.data.splits[split])))))
+        return replace(
+            found, logits={split: last_scores(setup.model.to("cpu").eval(), setup.processor, texts)}
+        )
     if split in found.logits and setup.args.device.type == "cpu" and not votes(setup):
         return found
     inputs = setup.prepared.splits[split]

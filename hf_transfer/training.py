@@ -74,6 +74,7 @@ class Setup:
     fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
     train_collator: Any = None  # of training batches, where it is another
     class_weights: Any = None  # of the labels, or of a yes and a no to each, for heads that are solved
+    logged: Any = None  # (scores, labels) -> what an evaluation keeps of a batch, where it is not the scores
     row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
     readout: Readout | None = None  # where the scores are read off, for phases that solve
@@ -271,6 +272,7 @@ def phase_trainer(setup: Setup, number: int, more: Joined | None = None) -> Phas
         eval_dataset=evaluation,
         processing_class=setup.processor,
         compute_metrics=finite(setup.compute_metrics),
+        **({"preprocess_logits_for_metrics": setup.logged} if setup.logged else {}),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)

@@ -19,14 +19,22 @@ if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
 
 
+LANGUAGE_RATE = 1e-4  # TAPT, Gururangan et al. 2020
+
+
 def default_arguments(
-    strategy: str | Sequence[Phase] = "full", peft: bool = False, rows: int = 0
+    strategy: str | Sequence[Phase] = "full", peft: bool = False, rows: int = 0, labelled: bool = True
 ) -> dict[str, Any]:
     """The training arguments that `finetune` starts from; the recipes set the same in plain sight.
 
     Args:
         rows: training rows; small sets get more epochs, because three of theirs are too few steps to learn from.
+        labelled: False for language modelling, which learns faster and has scores for every word at every place.
     """
+    own: dict[str, Any] = (
+        {} if labelled else {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
+    )
+    own |= {} if labelled or peft else {"learning_rate": LANGUAGE_RATE}
     return {
         "learning_rate": learning_rate_for(strategy if isinstance(strategy, str) else "full", peft),
         "weight_decay": 0.01,
@@ -41,6 +49,7 @@ def default_arguments(
         "load_best_model_at_end": True,
         "restore_callback_states_from_checkpoint": True,
         "logging_steps": 10,
+        **own,
         **on_cpu(),
     }
 
@@ -58,7 +67,7 @@ def training_arguments(
             raise Problems(*against)
         stages = {"do_train": True, "do_eval": True, "do_predict": True}
         given = {"output_dir": free_folder(task.name), "disable_tqdm": False, **stages}
-        defaults = default_arguments(strategy, peft_config is not None, rows)
+        defaults = default_arguments(strategy, peft_config is not None, rows, bool(task.target))
         if peft_config is not None:
             defaults["learning_rate"] = rate_of(peft_config)
         if "text" not in task.inputs:

@@ -34,11 +34,18 @@ def check(
     warnings: list[Problem] = []
     for split, rows in splits.items():
         places = column_of(rows, "row").to_pylist()
-        warnings += _repeats(split, keys[split], values[split], places, labels)
+        warnings += _repeats(split, keys[split], places)
+        warnings += _contradictions(split, keys[split], values[split], places, labels)
     warnings += _leaks(keys)
     if labels.problem_type != REGRESSION and not problems:
         warnings += _classes(values, labels)
     return problems, warnings
+
+
+def check_texts(keys: Mapping[str, np.ndarray], places: Mapping[str, Sequence[int]]) -> list[Problem]:
+    """Warnings about texts without labels: those that repeat, and those of two splits."""
+    repeated = [problem for split in keys for problem in _repeats(split, keys[split], places[split])]
+    return [*repeated, *_leaks(keys)]
 
 
 NUMBER = r"^\s*[+-]?[.,]?\d+([.,:/-]?\d+)*([eE][+-]?\d+)?\s*%?\s*$"  # in RE2: a date of digits counts too
@@ -72,26 +79,31 @@ def small(rows: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _repeats(
-    split: str, keys: np.ndarray, values: Sequence[Any], places: Sequence[int], labels: Labels
-) -> list[Problem]:
+def _repeats(split: str, keys: np.ndarray, places: Sequence[int]) -> list[Problem]:
     """Inputs that occur more than once in a split; `places` are the rows' positions where they came from."""
-    _, first, group, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    _, first = np.unique(keys, return_index=True)
     extra = np.setdiff1d(np.arange(len(keys)), first)
     if not len(extra):
         return []
     what = f"{len(extra):,} of {len(keys):,} rows repeat an earlier input (rows {_rows(extra, places)}; the first is 0)"
-    found = [Problem(split, what, "remove them if that is a mistake")]
+    return [Problem(split, what, "remove them if that is a mistake")]
+
+
+def _contradictions(
+    split: str, keys: np.ndarray, values: Sequence[Any], places: Sequence[int], labels: Labels
+) -> list[Problem]:
+    """Equal inputs with different labels."""
     if labels.problem_type == REGRESSION:
-        return found
+        return []
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
     told: dict[int, set[str]] = {}
     for at in np.flatnonzero(counts[group] > 1).tolist():
         told.setdefault(int(group[at]), set()).add(str(values[at]))
     odd = [number for number, different in told.items() if len(different) > 1]
-    if odd:
-        what = f"inputs with different labels: {len(odd):,} (rows {_rows(np.flatnonzero(np.isin(group, odd)), places)})"
-        found.append(Problem(split, what, "no model can get both right: decide which label holds"))
-    return found
+    if not odd:
+        return []
+    what = f"inputs with different labels: {len(odd):,} (rows {_rows(np.flatnonzero(np.isin(group, odd)), places)})"
+    return [Problem(split, what, "no model can get both right: decide which label holds")]
 
 
 def _rows(numbers: np.ndarray, places: Sequence[int]) -> str:
@@ -160,17 +172,19 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def summary(splits: Mapping[str, Dataset], labels: Labels) -> dict[str, Any]:
+def summary(splits: Mapping[str, Dataset], labels: Labels | None) -> dict[str, Any]:
     """`rows` and, for texts, `characters` per split, as JSON: counts per label or the range of the values."""
     rows: dict[str, Any] = {}
     characters: dict[str, Any] = {}
     for split, data in splits.items():
-        values = column_of(data, "label").to_pylist()
-        if labels.problem_type == REGRESSION:
-            told: dict[str, Any] = {"min": min(values), "mean": sum(values) / len(values), "max": max(values)}
+        values = column_of(data, "label").to_pylist() if labels else []
+        if labels is None:
+            told: dict[str, Any] = {}
+        elif labels.problem_type == REGRESSION:
+            told = {"min": min(values), "mean": sum(values) / len(values), "max": max(values)}
         else:
             told = dict(_count(values, labels))
-        rows[split] = {"rows": len(values), "labels": told}
+        rows[split] = {"rows": len(data), "labels": told}
         if "text" in data.column_names:
             characters[split] = _lengths(data)
     return {"rows": rows, "characters": characters}

@@ -26,7 +26,7 @@ class Roles(Protocol):
 
     @property
     def target(self) -> str:
-        """The role of the label."""
+        """The role of the label; "" for a task that has none."""
 
 
 def find_columns(

@@ -17,8 +17,9 @@ class Data:
     Attributes:
         splits: `train`, `validation` and perhaps `test`; columns are the task's inputs that exist, `label` (id, list of
             ids, or float) and `row` (position in the split they came from, before anything was dropped or cut).
-        labels: names in id order; () for regression.
-        problem_type: single_label_classification, multi_label_classification or regression.
+        labels: names in id order; () for regression and without labels.
+        problem_type: single_label_classification, multi_label_classification, regression, or language_modeling, for
+            which there is no column `label`.
         columns: role -> column in the source.
         source: JSON: name, hub_id, license, files, rows per split, how each came to be, fingerprint of the content.
         audit: JSON: rows and labels per split, warnings, ignored files, text lengths in characters.

@@ -21,6 +21,7 @@ from hf_transfer.data.sources import find_source
 from hf_transfer.data.splits import planned
 from hf_transfer.data.standard import label_feature, standard
 from hf_transfer.data.tables import Table
+from hf_transfer.data.texts import texts_of
 from hf_transfer.problems import Problem, Problems, nearest
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def load(
     problem_type: str | None = None,
     default: Any = None,
 ) -> Data:
-    """Loads, audits and splits labelled data.
+    """Loads, audits and splits labelled data; for a language-modelling task, texts without labels.
 
     Args:
         dataset: Hub id, file, folder, Dataset, DatasetDict, dict of those, IterableDataset, DataFrame, list of dicts,
@@ -71,8 +72,12 @@ def load(
     files = {"train": train_file, "validation": validation_file, "test": test_file}
     source = find_source(dataset, config=dataset_config_name, files=files, default=default)
     wanted = {"train": train_split, "validation": validation_split, "test": test_split}
-    tables = chosen_tables(source, wanted)
     given = {"text": text_column, "text_pair": text_pair_column, "image": image_column, "label": label_column}
+    if not task.target:
+        sizes: dict[str, Any] = {"validation_size": validation_size, "test_size": test_size, "seed": seed}
+        sizes |= {"max_train_samples": max_train_samples, "max_eval_samples": max_eval_samples}
+        return texts_of(task, source, wanted, given, **sizes)
+    tables = chosen_tables(source, wanted)
     columns = find_columns(task, tables["train"], given)
     tables = same_columns(tables, columns, task, source.warnings)
     labels = find_labels(tables, columns[task.target], problem_type)

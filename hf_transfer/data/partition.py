@@ -19,20 +19,19 @@ def cut_rows(
     rows: dict[str, Dataset],
     keys: dict[str, np.ndarray],
     how: dict[str, str],
-    labels: Labels,
+    labels: Labels | None,
     shares: Mapping[str, float],
     seed: int,
 ) -> tuple[dict[str, Dataset], dict[str, np.ndarray], dict[str, str]]:
-    """`rows`, `keys` and `how` with the splits of `shares` cut off train."""
+    """`rows`, `keys` and `how` with the splits of `shares` cut off train; `labels` is None where rows have none."""
     whole = rows["train"]
-    parts = cut(
-        strata(column_of(whole, "label").to_pylist(), labels.problem_type), keys["train"], shares, seed
-    )
+    parts = cut(_strata(whole, labels), keys["train"], shares, seed)
     pieces = {split: pick(whole, part) for split, part in parts.items()}
     cut_keys = {split: keys["train"][part] for split, part in parts.items()}
     origin = how["train"].removeprefix("as given (").removesuffix(")")
+    evenly = "stratified, equal inputs" if labels else "equal inputs"
     ways = {
-        split: f"{share:.3g} of {len(whole):,} rows set aside from {origin}, stratified, equal inputs together, seed {seed}"
+        split: f"{share:.3g} of {len(whole):,} rows set aside from {origin}, {evenly} together, seed {seed}"
         for split, share in shares.items()
     }
     ways["train"] = f"the {len(parts['train']):,} of {len(whole):,} rows of {origin} that were not set aside"
@@ -47,18 +46,25 @@ def cut_rows(
 def sample_rows(
     rows: Mapping[str, Dataset],
     how: dict[str, str],
-    labels: Labels,
+    labels: Labels | None,
     max_train: int | None,
     max_eval: int | None,
     seed: int,
 ) -> dict[str, Dataset]:
     """Stratified samples of the splits that are larger than asked for; `how` is told of it."""
     found = {}
+    kind = "a stratified sample" if labels else "a sample"
     for split, data in rows.items():
         size = max_train if split == "train" else max_eval
         if size is not None and size < len(data):
-            stratum = strata(column_of(data, "label").to_pylist(), labels.problem_type)
-            how[split] += f"; a stratified sample of {size:,} of its {len(data):,} rows, seed {seed}"
-            data = pick(data, sample(stratum, size, seed, every_stratum=split == "train"))
+            how[split] += f"; {kind} of {size:,} of its {len(data):,} rows, seed {seed}"
+            data = pick(data, sample(_strata(data, labels), size, seed, every_stratum=split == "train"))
         found[split] = data
     return found
+
+
+def _strata(rows: Dataset, labels: Labels | None) -> np.ndarray:
+    """The stratum of each row (n,); one for all where there are no labels."""
+    if labels is None:
+        return np.zeros(len(rows), dtype=int)
+    return strata(column_of(rows, "label").to_pylist(), labels.problem_type)

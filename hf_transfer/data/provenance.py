@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels) -> str:
+def fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], labels: Labels | None) -> str:
     """sha256 over the splits' inputs (texts; digests of images) and labels, in order, before anything is dropped."""
     digest = hashlib.sha256()
     for split, data in rows.items():
@@ -27,7 +27,8 @@ def fingerprint(rows: Mapping[str, Dataset], keys: Mapping[str, np.ndarray], lab
             if role in data.column_names:
                 digest.update("\x1f".join(column_of(data, role).to_pylist()).encode())
         digest.update(keys[split].tobytes())
-        digest.update(repr((labels.names, labels.values[split])).encode())
+        if labels is not None:
+            digest.update(repr((labels.names, labels.values[split])).encode())
     return digest.hexdigest()
 
 
@@ -47,7 +48,7 @@ def source_record(
 
 
 def audit_record(
-    rows: Mapping[str, Dataset], labels: Labels, source: Source, warnings: Sequence[Problem]
+    rows: Mapping[str, Dataset], labels: Labels | None, source: Source, warnings: Sequence[Problem]
 ) -> dict[str, Any]:
     """What the audit found, as JSON: rows and lengths, warnings, and what of the source was left out."""
     told = [{"where": w.where, "what": w.what, "mend": w.mend} for w in warnings]

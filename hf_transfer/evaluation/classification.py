@@ -17,12 +17,15 @@ HEADLINES = {
     "single_label_classification": "accuracy",
     "multi_label_classification": "f1_micro",
     "regression": "pearsonr",
+    "language_modeling": "perplexity",
 }
+LOWER_IS_BETTER = ("perplexity",)
 
 
 def headline(problem_type: str) -> str:
     """The metric that the best model is chosen by and that stands first in reports."""
-    checked_problem_type(problem_type)
+    if problem_type not in HEADLINES:
+        checked_problem_type(problem_type)
     return HEADLINES[problem_type]
 
 

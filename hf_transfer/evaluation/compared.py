@@ -16,12 +16,14 @@ RESAMPLES = 500
 
 @dataclass(frozen=True)
 class Compared:
-    """The headline metric of two sets of scores, and the standard error of its difference over the rows."""
+    """The headline metric of two sets of scores; of its difference over the rows the standard error and 95 % interval."""
 
     metric: str
     first: float
     second: float
     error: float
+    low: float = float("nan")
+    high: float = float("nan")
 
     @property
     def better(self) -> bool:
@@ -29,29 +31,43 @@ class Compared:
         return self.second - self.first > self.error
 
 
-def compared(problem_type: str, first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Compared:
+def compared(
+    problem_type: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    labels: np.ndarray,
+    threshold: float | None = None,
+) -> Compared:
     """Two sets of scores by the headline metric; the error is the paired bootstrap's over rows.
 
     Args:
         problem_type: as in `classification.compute`.
         first, second: scores (n, C), the same rows.
-        labels: ids (n,), a 0/1 matrix (n, C) or values (n,). Several labels are given at thresholds tuned on them.
+        labels: ids (n,), a 0/1 matrix (n, C) or values (n,). Several labels are given at thresholds tuned on them,
+            unless there is a `threshold` for all.
     """
     whole = np.ones((1, len(labels)))
-    before, after = (float(_metric(problem_type, scores, labels, whole)[0]) for scores in (first, second))
+    before, after = (
+        float(_metric(problem_type, scores, labels, whole, threshold)[0]) for scores in (first, second)
+    )
     gains = [
-        _metric(problem_type, second, labels, counts) - _metric(problem_type, first, labels, counts)
+        _metric(problem_type, second, labels, counts, threshold)
+        - _metric(problem_type, first, labels, counts, threshold)
         for counts in resampled(np.ones(len(labels), dtype=np.int64), RESAMPLES, seed=0)
     ]
-    return Compared(headline(problem_type), before, after, float(np.std(np.concatenate(gains))))
+    every = np.concatenate(gains)
+    low, high = (float(end) for end in np.percentile(every, (2.5, 97.5)))
+    return Compared(headline(problem_type), before, after, float(np.std(every)), low, high)
 
 
-def _metric(problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _metric(
+    problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, threshold: float | None
+) -> np.ndarray:
     """The headline metric for each resample (resamples,); 0 where it is undefined."""
     if problem_type == "regression":
         found = weighted.pearsonr(counts, scores[:, 0], labels.astype(float))
     elif problem_type == "multi_label_classification":
-        thresholds = tune(probabilities(problem_type, scores), labels)
+        thresholds = tune(probabilities(problem_type, scores), labels) if threshold is None else threshold
         said = predicted(problem_type, scores, thresholds).astype(float)
         found = weighted.f1(counts, labels.astype(float), said, "micro")
     else:

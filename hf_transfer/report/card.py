@@ -25,6 +25,12 @@ from .html import ALTERNATIVES, facts
 from .read import Record, read_record
 from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
 
+AUTO_CLASSES = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text-generation": "AutoModelForCausalLM",
+}
 PLACEHOLDER = "<repo id or folder>"
 LISTED_LABELS = 60
 
@@ -158,7 +164,12 @@ def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = Fal
         lines = _with_adapter_beside(record, task, model)
     elif adapter_only:
         lines = _with_adapter(task, model)
-    if kind == "regression":
+    if kind == "language_modeling":
+        masked = 'f"Here a word is {model.tokenizer.mask_token}."'
+        lines += [
+            f"print(model({masked}))" if task == "fill-mask" else f"print(model({text}, max_new_tokens=30))"
+        ]
+    elif kind == "regression":
         lines += [
             f'result = model({given}, function_to_apply="none")',
             "print(result)  # the score is the value",
@@ -173,7 +184,7 @@ def snippet(record: Record, repo_id: str | None = None, adapter_only: bool = Fal
 def _with_adapter(task: str, model: str) -> list[str]:
     """The base model with the adapter and its head: `config` holds the labels, which the base model does not know."""
     images = "image" in task
-    auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+    auto = AUTO_CLASSES[task]
     processor = "AutoImageProcessor" if images else "AutoTokenizer"
     keyword = "image_processor" if images else "tokenizer"
     return [
@@ -188,7 +199,7 @@ def _with_adapter(task: str, model: str) -> list[str]:
 def _with_adapter_beside(record: Record, task: str, model: str) -> list[str]:
     """The base model with an adapter that cannot be merged: two lines load it, a third makes the pipeline."""
     images = "image" in task
-    auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+    auto = AUTO_CLASSES[task]
     processor = "AutoImageProcessor" if images else "AutoTokenizer"
     keyword = "image_processor" if images else "tokenizer"
     base = hub_id(record.base.get("id")) or "the base model"

@@ -68,7 +68,9 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
         value = values[key]
         if value is not None:
             low, high = values.get(f"{key}_ci95_low"), values.get(f"{key}_ci95_high")
-            name = metric_name(key, record.problem_type)
+            name = metric_name(
+                key, str(record.run.get("task") if key == "perplexity" else record.problem_type)
+            )
             beside = (values.get(f"{kind}_{key}") for kind in ("baseline", "probe", "scratch"))
             found.append(Figure(key, name, value, low, high, *beside))
     return found
@@ -88,6 +90,9 @@ def finite(value: Any) -> float | None:
 
 def baseline_words(record: Record) -> str:
     """What the baseline does, in words."""
+    if record.problem_type == "language_modeling":
+        drawn = ", whose head for it was drawn at random" if record.base.get("new") else ""
+        return f"the checkpoint before training{drawn}, on the same tokens"
     if record.problem_type == "regression":
         return "always the mean of the training values (a constant correlates with nothing: 0)"
     if record.problem_type == "multi_label_classification":

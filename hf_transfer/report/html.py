@@ -128,7 +128,9 @@ def what_it_does(record: Record) -> str:
     """One sentence: which model, how adapted, for what."""
     base = without_paths(str(record.base.get("id") or record.base.get("name") or "a pretrained model"))
     n = len(record.labels)
+    words = "finds masked words" if record.run.get("task") == "fill-mask" else "tells the next word"
     work = {
+        "language_modeling": f"{words} of texts like these",
         "regression": "predicts a number",
         "multi_label_classification": f"gives each input any of {n} labels",
     }.get(record.problem_type, f"sorts each input into one of {n} classes")
@@ -150,6 +152,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("Task", run.get("task")),
         ("Base model", base.get("id") or base.get("name")),
         ("Base revision", base.get("revision")),
+        ("Base adapted before on", base.get("adapted_on")),
         ("Base licence", base.get("license") or "unknown"),
         ("Model class", base.get("class")),
         ("Parameters", count(base.get("parameters")) if base.get("parameters") else None),

@@ -62,6 +62,8 @@ def learning_curve(record: Record) -> Figure | None:
     left.legend(frameon=False)
     for axes in right:
         axes.plot(*metric, color=ORANGE, linewidth=1.8, marker="o", markersize=4, label="validation")
+        if record.headline == "perplexity":
+            axes.set_yscale("log")  # that of a head drawn at random would hide all others
         _mark_kept(axes, record)
         baseline = finite(record.results.get(f"eval_baseline_{record.headline}"))
         if baseline is not None:

@@ -28,7 +28,9 @@ LOWER_IS_BETTER = ("loss", "mse", "perplexity")
 
 
 def metric_name(key: str, problem_type: str = "") -> str:
-    """A metric's key in words: `f1_macro` -> `F1, mean over classes (macro)`."""
+    """A metric's key in words: `f1_macro` -> `F1, mean over classes (macro)`; of perplexity the task tells the kind."""
+    if key == "perplexity" and problem_type == "fill-mask":
+        return "Perplexity of masked tokens"
     if key == "accuracy" and problem_type == "multi_label_classification":
         return "Accuracy (all labels of a row right)"
     return METRICS.get(key, key.replace("_", " "))

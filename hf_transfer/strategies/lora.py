@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.anatomy import head_leaves
 from hf_transfer.strategies.peft_methods import is_prompt, kind_of, merges, name_of
-from hf_transfer.strategies.targets import with_targets
+from hf_transfer.strategies.targets import heads_to_save, with_targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +35,7 @@ def adapt(model: nn.Module, config: Any) -> Any:
         return insert(model, config)
     if is_prompt(config):
         return with_prompt(model, config)
-    own = [] if getattr(config, "modules_to_save", None) else head_leaves(model)
+    own = [] if getattr(config, "modules_to_save", None) else heads_to_save(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of block sizes that were fitted, and of GPT-2's transposed layers
         adapted: Any = get_peft_model(model, with_targets(model, config))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.balance import check_names
 
-SINGLE, REGRESSION = "single_label_classification", "regression"
+SINGLE, REGRESSION, LANGUAGE = "single_label_classification", "regression", "language_modeling"
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,10 @@ def _against_task(
     on: dict[str, Any], problem_type: str, labels: Sequence[str], images: bool
 ) -> list[Problem]:
     found = []
-    if problem_type == REGRESSION:
-        found += [_problem(n, "is for labels, and this is regression") for n in OF_LABELS if n in on]
-        return found
+    without = {REGRESSION: "this is regression", LANGUAGE: "texts for a language model have none"}
+    if problem_type in without:
+        what = f"is for labels, and {without[problem_type]}"
+        return [_problem(n, what) for n in OF_LABELS if n in on]
     if problem_type != SINGLE:
         what = "is for one label a row, and these rows have several"
         found += [

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from hf_transfer.anatomy import head_leaves, head_modules, layer_groups, linear_layers, unwrapped
+from hf_transfer.anatomy_head import embeddings
 from hf_transfer.anatomy_parts import block_parts
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.fitting import fitting
@@ -29,7 +30,7 @@ def with_targets(model: nn.Module, config: Any) -> Any:
     if "modules_to_save" not in has:
         what = f"peft's {type(config).__name__} neither trains nor saves the head"
         raise Problems(Problem("peft_config", what, f"choose one of {', '.join(METHODS)}, or LoraConfig"))
-    saved = config.modules_to_save or head_leaves(model)
+    saved = config.modules_to_save or heads_to_save(model)
     filled: dict[str, Any] = {"task_type": None, "modules_to_save": saved or None}
     if "target_modules" not in has:
         return replace(config, **filled)
@@ -45,6 +46,20 @@ def with_targets(model: nn.Module, config: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return replace(config, **filled)
+
+
+def heads_to_save(model: nn.Module) -> list[str]:
+    """The layers of the head that are trained, and saved, whole beside an adapter.
+
+    Of a language model not the scores of its words: they are tied to the table of words, which a copy would be cut off
+    from, or came with the checkpoint.
+    """
+    output, table = embeddings(model, "output"), embeddings(model, "input")
+    weight = getattr(output, "weight", None)
+    stands = weight is not None and (
+        weight is getattr(table, "weight", None) or getattr(weight, "_is_hf_initialized", False)
+    )
+    return [name for name in head_leaves(model) if not (stands and model.get_submodule(name) is output)]
 
 
 def wanted_layers(model: nn.Module, config: Any) -> tuple[list[str], list[str]]:

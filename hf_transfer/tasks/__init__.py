@@ -9,6 +9,13 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_CLASSIFICATION", "TEXT_CLASSIFICATION", "Task", "find"]
 
+NAMES = {
+    "text-classification": "TEXT_CLASSIFICATION",
+    "image-classification": "IMAGE_CLASSIFICATION",
+    "fill-mask": "MASKED_LM",
+    "text-generation": "CAUSAL_LM",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name == "TEXT_CLASSIFICATION":
@@ -19,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from hf_transfer.tasks.image_classification import IMAGE_CLASSIFICATION
 
         return IMAGE_CLASSIFICATION
+    if name in ("CAUSAL_LM", "MASKED_LM"):
+        from hf_transfer.tasks import language_modeling as modeling
+
+        return getattr(modeling, name)
     if name == "Task":
         from hf_transfer.tasks.task import Task
 
@@ -30,8 +41,7 @@ def find(name: str) -> Task:
     """The task with this pipeline tag, e.g. `text-classification`."""
     from hf_transfer.problems import Problem, Problems, nearest
 
-    names = {"text-classification": "TEXT_CLASSIFICATION", "image-classification": "IMAGE_CLASSIFICATION"}
-    if name not in names:
-        what = f"there is no task {name!r}{nearest(name, list(names))}"
-        raise Problems(Problem("task", what, f"choose {', '.join(names)}"))
-    return __getattr__(names[name])
+    if name not in NAMES:
+        what = f"there is no task {name!r}{nearest(name, list(NAMES))}"
+        raise Problems(Problem("task", what, f"choose {', '.join(NAMES)}"))
+    return __getattr__(NAMES[name])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+IGNORED = -100  # a label that the loss leaves out
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -17,6 +19,7 @@ class Prepared:
         facts: JSON for the record: `max_length`, share of rows cut per split, length quantiles.
         warnings: what the user should know, as the audit's warnings.
         plan: lines for the plan, by their headings.
+        origins: per split the row of `Data.splits` that each row came from, where they are not the same.
     """
 
     splits: dict[str, Any]
@@ -24,6 +27,7 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
     plan: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Task:
     Attributes:
         name: the Hub's pipeline tag.
         auto_class: transformers' Auto class for models; processor_class: that for tokenizers or image processors.
-        inputs: roles of the input columns; optional: those among them that may be absent; target: the label's role.
+        inputs: roles of the input columns; optional: those among them that may be absent; target: the label's role, ""
+            for language modelling, which has none.
         fit: `(processor, model) -> notes`, makes both fit each other or raises Problems.
         prepare: `(data, processor, model, max_length) -> Prepared`.
         encode: `(rows, processor, max_length) -> Dataset` of model inputs, for prediction.
         collator: `(processor) -> callable` that makes batches.
         raw: `(rows) -> list`, inputs as `pipeline` takes them.
+        train_collator: that of training batches, where it is another.
     """
 
     name: str
@@ -52,3 +58,4 @@ class Task:
     encode: Callable[..., Any]
     collator: Callable[[Any], Any]
     raw: Callable[[Any], list[Any]]
+    train_collator: Callable[[Any], Any] | None = None

@@ -1,0 +1,28 @@
+"""What is told of a base model that is a language model's run: where it came from, and what it was adapted to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hf_transfer.data.texts import LANGUAGE
+from hf_transfer.run import RESULTS, RUN, read_json
+
+
+def adapted_base(name: str) -> dict[str, Any]:
+    """`origin`, the checkpoint that it was adapted from, and `adapted_on`, a sentence; nothing for any other model.
+
+    Args:
+        name: the folder or Hub id that a model was loaded from.
+    """
+    folder = Path(name)
+    if not (folder / RUN).is_file():
+        return {}
+    record = read_json(folder / RUN)
+    if record.get("problem_type") != LANGUAGE:
+        return {}
+    results = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
+    texts = f"{record['data']['splits']['train']:,} texts of {record['data']['name']}, without labels"
+    ends = [results.get(key) for key in ("eval_baseline_perplexity", "eval_perplexity")]
+    figures = f" (perplexity {ends[0]:.4g} before, {ends[1]:.4g} after)" if None not in ends else ""
+    return {"origin": record["base_model"], "adapted_on": texts + figures}
