@@ -124,16 +124,14 @@ class Arguments:
     )
 
     target_file: str | None = flag(
-        "Adaptation", None, "Rows of the domain that the model is for, without labels: a file or folder."
+        "Target domain", None, "Rows of the domain that the model is for, without labels: a file or folder."
     )
     align: Literal["dann", "coral"] | None = flag(
-        "Adaptation", None, "Make features of training and target rows alike: dann or coral."
+        "Target domain", None, "Make features of training and target rows alike: dann or coral."
     )
-    align_weight: float | None = flag(
-        "Adaptation", None, "How strongly they are made alike; 1 by default.", 0
-    )
+    align_weight: float | None = flag("Target domain", None, "How strongly: 1 for dann, 10 for coral.", 0)
     pseudo_labels: bool | float | None = flag(
-        "Adaptation", None, "Train on with target rows predicted this surely: true is 0.95."
+        "Target domain", None, "Train on with target rows predicted this surely: true is 0.95."
     )
 
     class_weights: list[str] | None = field(

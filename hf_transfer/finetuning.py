@@ -133,7 +133,6 @@ def finetune(
         Problems: wrong data or arguments, found before training starts and before anything is written.
         NotPushed: the run is finished, but the push to the Hub that was asked for failed.
     """
-    from hf_transfer.adapting import adapt_to
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import before, watching
@@ -144,8 +143,9 @@ def finetune(
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
+    from hf_transfer.shifting import settle_shift
     from hf_transfer.solving import settle_solvers
-    from hf_transfer.strategies import adaptation
+    from hf_transfer.strategies import shift
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.strategies.regularization import Regularization, check
@@ -182,9 +182,9 @@ def finetune(
         own_objective=objective is not None,
         validation="validation" in data.splits,
     )
-    adapt = adaptation.Adaptation(align, align_weight, pseudo_labels)
-    adaptation.check(
-        adapt,
+    towards = shift.Shift(align, align_weight, pseudo_labels)
+    shift.check(
+        towards,
         target=target_file is not None,
         problem_type=data.problem_type,
         args=args,
@@ -259,7 +259,7 @@ def finetune(
     notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
     fresh = [*new, *redrawn] if setup.model is model else ["classifier.weight", "classifier.bias"]
     target = encoded(task, target_rows[0], target_rows[1], processor) if target_rows else None
-    notes += adapt_to(setup, adapt, target)
+    notes += settle_shift(setup, towards, target)
     notes += regularize(setup, data, regularization, fresh)
     notes += [scratch_note(setup)] if compare_scratch else []
     begun = settings(setup, data.source["fingerprint"], base)

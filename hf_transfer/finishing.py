@@ -111,7 +111,6 @@ def measured_splits(args: Any, data: Data) -> list[str]:
 
 def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) -> None:
     """Everything that the first process leaves in the run folder, and the table of results."""
-    from hf_transfer.adapting import warnings_after
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
@@ -121,6 +120,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
     from hf_transfer.scratch import forget, scratch_warnings
+    from hf_transfer.shifting import warnings_after
     from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)

@@ -13,7 +13,7 @@ from hf_transfer.plan import console
 from hf_transfer.predict import shared_scores
 from hf_transfer.ranks import from_first
 from hf_transfer.run import read_json, write_json
-from hf_transfer.strategies.adaptation import SINGLE
+from hf_transfer.strategies.shift import SINGLE
 
 if TYPE_CHECKING:
     from hf_transfer.training import Setup
@@ -38,7 +38,7 @@ def joined(setup: Setup, folder: Path, going_on: bool) -> Joined:
         folder: of the phase, where the labels are kept.
         going_on: a checkpoint of this phase is gone on from: the labels it was begun with are taken.
     """
-    threshold = setup.adaptation.threshold
+    threshold = setup.shift.threshold
     assert setup.target is not None and threshold is not None
     found = from_first(setup.args, lambda: _kept(folder)) if going_on else None
     if found is None:

@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
-from hf_transfer.adapting import aligned, entry_of
 from hf_transfer.again import goes_on
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import by_length
@@ -35,8 +34,8 @@ from hf_transfer.pseudo_labels import Joined, joined
 from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
+from hf_transfer.shifting import aligned, entry_of
 from hf_transfer.signals import Stopped, stopping
-from hf_transfer.strategies.adaptation import Adaptation
 from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.allocation import Allocation, is_adalora
 from hf_transfer.strategies.contrastive import pairs
@@ -44,6 +43,7 @@ from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.strategies.soups import CANDIDATES
 from hf_transfer.target import Target
 from hf_transfer.tasks.task import Prepared
@@ -68,7 +68,7 @@ class Setup:
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
     regularization: Regularization = Regularization()
-    adaptation: Adaptation = Adaptation()
+    shift: Shift = Shift()
     target: Target | None = None  # rows of the target domain, without labels
     alignment: Alignment | None = None  # of the features of both domains
     fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
@@ -286,7 +286,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     if setup.phases[number - 1].solve:
         return _solve_phase(setup, number)
     setup.features.clear()  # what is trained changes them
-    last = number == len(setup.phases) and setup.adaptation.threshold is not None
+    last = number == len(setup.phases) and setup.shift.threshold is not None
     more = joined(setup, phase_folder(setup, number), checkpoint is not None) if last else None
     trainer = phase_trainer(setup, number, more)
     start = state_before(setup, number)

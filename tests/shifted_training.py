@@ -15,21 +15,21 @@ import torch
 from small_training import make_setup, random_rows, state
 from two_processes import replicas_alike
 
-from hf_transfer.adapting import adapt_to
 from hf_transfer.regularizing import regularize
-from hf_transfer.strategies.adaptation import Adaptation
+from hf_transfer.shifting import settle_shift
 from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.target import Target
 from hf_transfer.training import train
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-DANN, CORAL = Adaptation("dann"), Adaptation("coral")
+DANN, CORAL = Shift("dann"), Shift("coral")
 
 
 def shifted_setup(
     name: str,
     folder: Path,
-    chosen: Adaptation,
+    chosen: Shift,
     regular: Regularization | None = None,
     *,
     targets: Any = 10,
@@ -47,7 +47,7 @@ def shifted_setup(
     rows = (
         random_rows(name, targets, seed=9).remove_columns("labels") if isinstance(targets, int) else targets
     )
-    adapt_to(setup, chosen, Target(rows, None, "random"))
+    settle_shift(setup, chosen, Target(rows, None, "random"))
     labelled = setup.prepared.splits["train"].rename_column("labels", "label")
     data: Any = SimpleNamespace(
         problem_type="single_label_classification", labels=("a", "b", "c"), splits={"train": labelled}
@@ -56,7 +56,7 @@ def shifted_setup(
     return setup
 
 
-def trained(folder: Path, chosen: Adaptation, **sizes: Any) -> dict[str, Any]:
+def trained(folder: Path, chosen: Shift, **sizes: Any) -> dict[str, Any]:
     """Three epochs of 13 rows, which no process count divides, without dropout."""
     given = {"n": 13, "max_steps": -1, "num_train_epochs": 3, "optim": "sgd", "learning_rate": 0.1}
     setup = shifted_setup("bert", folder, chosen, **(given | {"config": STILL} | sizes))

@@ -16,7 +16,6 @@ from shifted_training import CORAL, DANN, shifted_setup, trained
 from small_training import changed, state
 from torch import nn
 
-from hf_transfer.strategies.adaptation import Adaptation
 from hf_transfer.strategies.alignment import (
     ALIGNMENT,
     Alignment,
@@ -27,6 +26,7 @@ from hf_transfer.strategies.alignment import (
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.training import phase_trainer, train
 
 HERE = Path(__file__).resolve().parent
@@ -189,7 +189,7 @@ def test_accumulation_changes_nothing_under_dann(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chosen", [DANN, CORAL])
-def test_an_interrupted_run_goes_on_exactly(chosen: Adaptation, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_exactly(chosen: Shift, tmp_path: Path) -> None:
     """In the middle of an epoch and of a log interval; the optimizer has a state of the domain classifier's weights."""
     given = {"n": 14, "max_steps": 7, "save_strategy": "steps", "save_steps": 1, "logging_steps": 3}
     whole, again = (shifted_setup("bert", tmp_path, chosen, seed=seed, **given) for seed in (0, 5))

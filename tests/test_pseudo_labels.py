@@ -13,11 +13,11 @@ import tiny
 import torch
 from shifted_training import shifted_setup
 from small_training import changed, state
-from test_adaptation import TEXTS, run
+from test_target_rows import TEXTS, run
 
 from hf_transfer.pseudo_labels import FILE, joined
-from hf_transfer.strategies.adaptation import Adaptation
 from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.training import train
 
 BOTH = {"max_steps": 8, "save_strategy": "steps", "save_steps": 1}
@@ -31,12 +31,12 @@ def probabilities(setup: Any) -> np.ndarray:
 
 
 def test_rows_at_or_above_the_threshold_join_with_their_label(tmp_path: Path) -> None:
-    setup = shifted_setup("bert", tmp_path, Adaptation(pseudo_labels=0.5), targets=20)
+    setup = shifted_setup("bert", tmp_path, Shift(pseudo_labels=0.5), targets=20)
     with torch.no_grad():
         setup.model.classifier.weight.mul_(40)  # surer of some than of others
     shares = probabilities(setup)
     threshold = float(np.sort(shares.max(axis=1))[8])  # passed by the row itself and eleven others
-    setup.adaptation = Adaptation(pseudo_labels=threshold - 1e-6)
+    setup.shift = Shift(pseudo_labels=threshold - 1e-6)
     found = joined(setup, tmp_path / "phase-2", going_on=False)
     sure = np.flatnonzero(shares.max(axis=1) >= threshold - 1e-6)
     assert len(sure) == 12 and len(found.rows) == 16 + 12
@@ -48,7 +48,7 @@ def test_rows_at_or_above_the_threshold_join_with_their_label(tmp_path: Path) ->
 
 def test_an_interrupted_run_keeps_its_labels(tmp_path: Path) -> None:
     """Stopped in the further phase, with the labels that it was begun with, and predicted anew if it was stopped before."""
-    chosen = Adaptation("dann", pseudo_labels=0.35)
+    chosen = Shift("dann", pseudo_labels=0.35)
     whole = shifted_setup("bert", tmp_path, chosen, **BOTH)
     ledger = train(whole)
     facts = ledger[1]["pseudo_labels"]
@@ -67,9 +67,7 @@ def test_an_interrupted_run_keeps_its_labels(tmp_path: Path) -> None:
 
 
 def test_sampling_counts_the_joined_rows(tmp_path: Path) -> None:
-    setup = shifted_setup(
-        "bert", tmp_path, Adaptation(pseudo_labels=0.34), Regularization(weighted_sampling=True)
-    )
+    setup = shifted_setup("bert", tmp_path, Shift(pseudo_labels=0.34), Regularization(weighted_sampling=True))
     found = joined(setup, tmp_path / "phase-2", going_on=False)
     labels = np.asarray(found.rows["labels"][:])
     sums = [found.row_weights[labels == label].sum() for label in set(labels.tolist())]

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from shifted_training import STILL, shifted_setup
 
-from hf_transfer.strategies.adaptation import Adaptation
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.training import train
 
 CUE, HINT, NEUTRAL, FILLER = (30, 40), (10, 15), (20, 20), (50, 50)  # first of a few tokens, by label
@@ -38,7 +38,7 @@ def sentences(n: int, seed: int, target: bool) -> Dataset:
     )
 
 
-def accuracies(folder: Path, chosen: Adaptation) -> dict[str, float]:
+def accuracies(folder: Path, chosen: Shift) -> dict[str, float]:
     """Of a tiny BERT from random weights, on new rows of both domains."""
     setup = shifted_setup(
         "bert",
@@ -59,11 +59,11 @@ def accuracies(folder: Path, chosen: Adaptation) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("chosen", [Adaptation("dann"), Adaptation("coral")], ids=["dann", "coral"])
-def test_the_target_gains(chosen: Adaptation, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [Shift("dann"), Shift("coral")], ids=["dann", "coral"])
+def test_the_target_gains(chosen: Shift, tmp_path: Path) -> None:
     assert accuracies(tmp_path, chosen)["target"] > 0.9
 
 
 def test_training_rows_alone_mislead(tmp_path: Path) -> None:
-    found = accuracies(tmp_path, Adaptation())
+    found = accuracies(tmp_path, Shift())
     assert found["training domain"] > 0.95 and found["target"] < 0.7

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import TrainerCallback
 
-from hf_transfer.strategies.adaptation import DANN
 from hf_transfer.strategies.objectives import Criterion, Objective, scores
 from hf_transfer.strategies.phases import HEAD_ONLY
+from hf_transfer.strategies.shift import DANN
 
 TARGET = "target"  # in a training batch: the model's inputs of the target rows, as many as training rows
 ALIGNMENT = (
@@ -81,7 +81,7 @@ class Alignment(TrainerCallback):
     watches: no gradient goes from it to the features. Every phase draws it anew.
 
     Args:
-        method, weight: see `Adaptation`.
+        method, weight: see `Shift`.
         layer: the linear layer whose outputs are the scores; its inputs, as the model pools them, are the features.
         criterion: the model's own loss on scores and labels.
     """

@@ -1,4 +1,4 @@
-"""A run's domain adaptation put where it acts: on the loss, on the batches, on the phases."""
+"""What is done about a shift between domains put where it acts: on the loss, on the batches, on the phases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hf_transfer.anatomy import HEAD
 from hf_transfer.final_weights import learned
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.solving import readout_of
-from hf_transfer.strategies.adaptation import PSEUDO, SINGLE, Adaptation, check_phases, sentences
 from hf_transfer.strategies.allocation import check_allocation
+from hf_transfer.strategies.shift import PSEUDO, SINGLE, Shift, check_phases, sentences
 
 if TYPE_CHECKING:
     from hf_transfer.strategies.alignment import Alignment
@@ -23,7 +23,7 @@ STILL_APART = 0.8  # domain accuracy at the end from which on features have not 
 NO_PART = 0.02  # of the loss: a term below it is hardly felt
 
 
-def adapt_to(setup: Setup, chosen: Adaptation, target: Target | None) -> list[str]:
+def settle_shift(setup: Setup, chosen: Shift, target: Target | None) -> list[str]:
     """Give a run the target rows, the alignment of features and the phase of pseudo-labels that were chosen.
 
     Args:
@@ -35,7 +35,7 @@ def adapt_to(setup: Setup, chosen: Adaptation, target: Target | None) -> list[st
     Raises:
         Problems: the strategy, or the model, leaves nothing to act on.
     """
-    setup.adaptation, setup.target = chosen, target
+    setup.shift, setup.target = chosen, target
     if target is None or not setup.args.do_train:
         return []
     check_phases(chosen, setup.phases, [below_head(setup, phase) for phase in setup.phases])
@@ -53,7 +53,7 @@ def below_head(setup: Setup, phase: Phase) -> bool:
     return not phase.solve and bool(learned(setup, [phase]) - head)
 
 
-def _alignment(setup: Setup, chosen: Adaptation) -> Alignment:
+def _alignment(setup: Setup, chosen: Shift) -> Alignment:
     from hf_transfer.strategies.alignment import Alignment
 
     readout = readout_of(setup)

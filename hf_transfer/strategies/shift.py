@@ -1,4 +1,4 @@
-"""Adapting to rows of a target domain that have no labels: what was asked for, refused where it makes no sense."""
+"""A model for rows of another domain, without labels: what is done about the shift, refused where it makes no sense."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.phases import Phase
 
 SINGLE = "single_label_classification"
+PROBLEM_TYPES = (SINGLE, "multi_label_classification", "regression")  # of heads of labels
 DANN, CORAL = METHODS = ("dann", "coral")
 WEIGHTS = {DANN: 1.0, CORAL: 10.0}
 CONFIDENT = 0.95  # of pseudo-labels, as FixMatch (Sohn et al. 2020)
@@ -16,7 +17,7 @@ PSEUDO = "pseudo-labels"  # name of the further phase
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class Shift:
     """What is on; the defaults are all off.
 
     Attributes:
@@ -47,7 +48,7 @@ class Adaptation:
         return CONFIDENT if chosen is True else None if chosen is None else float(chosen)
 
 
-def check(chosen: Adaptation, *, target: bool, problem_type: str, args: Any, taken: dict[str, Any]) -> None:
+def check(chosen: Shift, *, target: bool, problem_type: str, args: Any, taken: dict[str, Any]) -> None:
     """Stop where something chosen would do nothing, or something other than its name says.
 
     Args:
@@ -63,18 +64,21 @@ def check(chosen: Adaptation, *, target: bool, problem_type: str, args: Any, tak
         found += [_problem(name, "has no effect with --do_train false") for name in on]
     if chosen.align is not None:
         found += _align(chosen.align, args, taken)
+    if chosen.align is not None and problem_type not in PROBLEM_TYPES:
+        what = "makes features alike that a head of labels reads, and there is none"
+        found.append(_problem("align", what, "give the target's texts as training rows"))
     if "pseudo_labels" in on and problem_type != SINGLE:
         what = (
             "is for labels, and this is regression"
             if problem_type == "regression"
-            else "is for one label a row, and these rows have several"
+            else "is for one label a row, and these rows have several or none"
         )
         found.append(_problem("pseudo_labels", what))
     if found:
         raise Problems(*found)
 
 
-def _values(chosen: Adaptation, on: dict[str, Any]) -> list[Problem]:
+def _values(chosen: Shift, on: dict[str, Any]) -> list[Problem]:
     found = []
     if chosen.align is not None and chosen.align not in METHODS:
         what, mend = f"found {chosen.align!r}, expected {' or '.join(METHODS)}", "choose one of them"
@@ -123,7 +127,7 @@ def _align(method: str, args: Any, taken: dict[str, Any]) -> list[Problem]:
     return found
 
 
-def check_phases(chosen: Adaptation, phases: list[Phase], moves: list[bool]) -> None:
+def check_phases(chosen: Shift, phases: list[Phase], moves: list[bool]) -> None:
     """Stop where the strategy leaves nothing to align, or ends in a head that is solved.
 
     Args:
@@ -155,7 +159,7 @@ def _problem(name: str, what: str, mend: str = "leave it out") -> Problem:
     return Problem(f"--{name}", what, mend)
 
 
-def sentences(chosen: Adaptation, rows: int, phases: list[Phase]) -> list[str]:
+def sentences(chosen: Shift, rows: int, phases: list[Phase]) -> list[str]:
     """What is on, for the plan; `rows` of the target."""
     told = []
     if chosen.align == DANN:

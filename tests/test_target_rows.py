@@ -1,4 +1,4 @@
-"""Adaptation through `finetune` and the flags: refused beforehand, said in plan and report, and a plain model in the end."""
+"""Shift through `finetune` and the flags: refused beforehand, said in plan and report, and a plain model in the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_transfer import Arguments, Problems, Regularization, command, finetune, parse
-from hf_transfer.strategies.adaptation import Adaptation
+from hf_transfer.strategies.shift import Shift
 
 ARGS: dict[str, Any] = {"max_steps": 4, "report_to": "none", "disable_tqdm": True, "logging_steps": 2}
 ARGS |= {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "no", "load_best_model_at_end": False}
@@ -103,7 +103,7 @@ def test_flags_are_the_keywords() -> None:
     given = parse(Arguments, ["--target_file", "b.csv", "--align", "dann", "--pseudo_labels"]).transfer()
     assert [given[name] for name in names] == ["b.csv", "dann", None, True]
     assert parse(Arguments, ["--pseudo_labels", "0.9"]).transfer()["pseudo_labels"] == 0.9
-    assert (Adaptation(pseudo_labels=True).threshold, Adaptation(pseudo_labels=False).threshold) == (
+    assert (Shift(pseudo_labels=True).threshold, Shift(pseudo_labels=False).threshold) == (
         0.95,
         None,
     )
