@@ -45,6 +45,7 @@ FOR_FINETUNE = (
     ),
     *("overwrite_output_dir", "base_model_id", "skip_reload_check", "hub_adapter_only", "hub_include_report"),
     "loraplus_lr_ratio",
+    *("target_file", "align", "align_weight", "pseudo_labels"),
 )
 FOR_PEFT = tuple(name for name in FLAGS if name not in FOR_FINETUNE)
 # transformers takes the bar away together with its reports, which parse() turns off.
@@ -120,6 +121,17 @@ class Arguments:
     )
     forgetting_file: str | None = flag(
         "Transfer", None, "Text, a passage a line: is its language forgotten? With --watch_forgetting."
+    )
+
+    target_file: str | None = flag(
+        "Target domain", None, "Rows of the domain that the model is for, without labels: a file or folder."
+    )
+    align: Literal["dann", "coral"] | None = flag(
+        "Target domain", None, "Make features of training and target rows alike: dann or coral."
+    )
+    align_weight: float | None = flag("Target domain", None, "How strongly: 1 for dann, 10 for coral.", 0)
+    pseudo_labels: bool | float | None = flag(
+        "Target domain", None, "Train on with target rows predicted this surely: true is 0.95."
     )
 
     class_weights: list[str] | None = field(

@@ -73,6 +73,10 @@ def finetune(
     notes: Sequence[str] = (),
     objective: Objective | None = None,
     regularization: Regularization | None = None,
+    target_file: Any = None,
+    align: str | None = None,
+    align_weight: float | None = None,
+    pseudo_labels: float | bool | None = None,
     command: Sequence[str] = (),
     **data_options: Any,
 ) -> Run:
@@ -114,6 +118,11 @@ def finetune(
         recipe, notes: name of the script that calls, and sentences for the plan.
         objective: `(model, inputs) -> (loss, outputs)` in place of the model's own loss.
         regularization: what holds overfitting back (`Regularization(ema=0.999, r_drop=1.0)`).
+        target_file: rows of the domain that the model is for, without labels: a file, a folder, or what `load` takes.
+        align: make the features of training and target rows alike while training: `dann` or `coral`.
+        align_weight: how strongly (1 for `dann`, 10 for `coral`).
+        pseudo_labels: train on, in a further phase, with the target rows whose label is predicted with at least this
+            probability (True: 0.95).
         command: the words that started this run, to tell how an interrupted one goes on.
         **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
 
@@ -134,10 +143,13 @@ def finetune(
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
+    from hf_transfer.shifting import settle_shift
     from hf_transfer.solving import settle_solvers
+    from hf_transfer.strategies import shift
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.strategies.regularization import Regularization, check
+    from hf_transfer.target import encoded, read_target
     from hf_transfer.tasks import find
     from hf_transfer.training import start_of, train
 
@@ -172,8 +184,17 @@ def finetune(
         own_objective=objective is not None,
         validation="validation" in data.splits,
     )
+    towards = shift.Shift(align, align_weight, pseudo_labels)
+    shift.check(
+        towards,
+        target=target_file is not None,
+        problem_type=data.problem_type,
+        args=args,
+        taken=regularization.on() | ({"objective": objective} if objective else {}),
+    )
+    target_rows = read_target(target_file, data) if target_file is not None else None
     use_threads(cpu_threads)
-    notes = [*notes, *half_precision_notes(args)]
+    notes = [*notes, *half_precision_notes(args), *(target_rows[2] if target_rows else [])]
     resume, start = resumed(args)
     check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
     if resume:
@@ -239,6 +260,8 @@ def finetune(
     notes += settle_solvers(setup)
     notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
     fresh = [*new, *redrawn] if setup.model is model else ["classifier.weight", "classifier.bias"]
+    target = encoded(task, target_rows[0], target_rows[1], processor) if target_rows else None
+    notes += settle_shift(setup, towards, target)
     notes += regularize(setup, data, regularization, fresh)
     notes += [scratch_note(setup)] if compare_scratch else []
     begun = settings(setup, data.source["fingerprint"], base)

@@ -120,6 +120,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
     from hf_transfer.scratch import forget, scratch_warnings
+    from hf_transfer.shifting import warnings_after
     from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)
@@ -137,7 +138,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
         with placed(folder) as beside:
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
-    poor = _no_better(run.metrics, headline(job.data.problem_type))
+    poor = [*warnings_after(ledger), *_no_better(run.metrics, headline(job.data.problem_type))]
     if job.probe:
         hint = pooling_hint(job.setup, job.probe)
         learned = not all(phase.solve for phase in job.setup.phases)

@@ -84,6 +84,8 @@ def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: S
             f"Regularisation acts in the phases that train; where the head is solved it has no part{but}."
         )
     notes += _judged(setup, data, chosen)
+    if setup.alignment is not None:  # within what changes weights, around what judges scores
+        setup.objective = setup.alignment.around(setup.objective)
     notes += _sampled(setup, data, chosen)
     notes += _pulled(setup, chosen)
     if chosen.wise_ft is not None:

@@ -67,6 +67,8 @@ def settings(setup: Setup, fingerprint: str, base: dict[str, Any]) -> dict[str, 
         PROCESSES: args.world_size,
     }
     found |= {} if setup.pooling == "own" else {"--pooling": setup.pooling}
+    found |= {f"--{name}": value for name, value in setup.shift.on().items()}
+    found |= {"--target_file": setup.target.fingerprint} if setup.target else {}
     facts = setup.prepared.facts
     found |= {"--mlm_probability": facts["mlm_probability"]} if "mlm_probability" in facts else {}
     return json.loads(json.dumps(found | _peft(setup.model) | _arguments(args), default=_plain))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.state import AcceleratorState
@@ -24,11 +24,16 @@ from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, Keys, keyed
 from hf_transfer.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.loading import load_weights, quiet
+from hf_transfer.pairing import PairedBatches, Partners
 from hf_transfer.sharding import block_classes, gathered, skeleton
+from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.averaging import AveragedWeights
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
+
+if TYPE_CHECKING:
+    from hf_transfer.target import Target
 
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
@@ -55,14 +60,18 @@ class PhaseTrainer(Trainer):
         row_weights: Any = None,
         train_collator: Any = None,
         averaged: AveragedWeights | None = None,
+        alignment: Alignment | None = None,
+        target: Target | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
         self.phase, self.groups, self.lengths = phase, groups, lengths
         self.objective: Objective = objective
         self.row_weights, self.train_collator, self.averaged = row_weights, train_collator, averaged
-        if averaged is not None:
-            self.add_callback(averaged)
+        self.alignment, self.target = alignment, target if alignment is not None else None
+        for watching in (averaged, alignment):
+            if watching is not None:
+                self.add_callback(watching)
         # Makes the stock loop count `num_items_in_batch`; see compute_loss.
         self.model_accepts_loss_kwargs = True
         self._still: list[nn.Module] = []
@@ -98,11 +107,23 @@ class PhaseTrainer(Trainer):
         else:
             collate = self._get_collator_with_removed_columns(collate, description)
         rows, collate, keys = keyed(dataset, collate, sampler_fn(dataset), self._data_seed)
-        self._keys, self.data_collator, self.args.remove_unused_columns = keys, collate, False
+        self._keys, self.args.remove_unused_columns = keys, False
+        self.data_collator = collate if self.target is None else self._paired(collate, len(dataset))
         try:
             return make(rows, description, batch_size, lambda _: keys, is_training, dataloader_key)
         finally:
             self.data_collator, self.args.remove_unused_columns = plain, only_used
+
+    def _paired(self, collate: Any, rows: int) -> PairedBatches:
+        """A collator of training batches that puts as many target rows beside the training rows."""
+        assert self.target is not None
+        targets, lengths = self.target.rows, None
+        if isinstance(targets, Dataset):
+            targets = self._remove_unused_columns(targets, "target")
+        if self.args.train_sampling_strategy == "group_by_length" and self.lengths and self.target.lengths:
+            lengths = self.lengths, self.target.lengths
+        partners = Partners(rows, len(targets), seed=self._data_seed, lengths=lengths)
+        return PairedBatches(collate, targets, partners)
 
     @property
     def _data_seed(self) -> int:
@@ -112,6 +133,8 @@ class PhaseTrainer(Trainer):
         """One micro-batch; its loss and rows are kept for `_watch` without waiting for the device."""
         rows = inputs.pop(ROWS, None)
         loss = super().training_step(model, inputs, *args, **kwargs)
+        if self.alignment is not None and self.accelerator.sync_gradients:
+            self.alignment.average_gradients(self.accelerator.num_processes)
         self._watch.add(self.state.global_step + 1, loss, rows)
         return loss
 
@@ -179,9 +202,15 @@ class PhaseTrainer(Trainer):
             chosen, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
                 self.args, target
             )
+            beside = []
+            if (
+                self.alignment is not None
+            ):  # first, so that the log tells the rate of the model's topmost group
+                groups = [self.alignment.optimizer_group(self.args.learning_rate), *groups]
+                beside = list(self.alignment.parameters())
             self.optimizer = chosen(groups, **options)
             held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-            learning = {id(p) for p in target.parameters() if p.requires_grad}
+            learning = {id(p) for p in [*target.parameters(), *beside] if p.requires_grad}
             if held != learning:
                 raise RuntimeError(
                     "the optimizer does not hold exactly what learns: a layer group is incomplete"
@@ -305,6 +334,17 @@ class PhaseTrainer(Trainer):
             self._tr_loss = self.accelerator.reduce(self._tr_loss, "mean")
         return super()._finalize_training(*args, **kwargs)
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Stock's, with the domain accuracy beside the training loss where domains are aligned."""
+        if self.alignment is not None and "loss" in logs:
+            logs |= self.alignment.told(self.summed)
+        super().log(logs, *args, **kwargs)
+
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        """Their sum over the processes; all of them call it."""
+        found: torch.Tensor = self.accelerator.reduce(values, "sum")
+        return found
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         found = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16:  # under its scaling an infinite one is normal: the step is left out
@@ -332,8 +372,13 @@ class PhaseTrainer(Trainer):
             self._staging = str(folder)
             try:
                 save(model, trial)
+                beside = folder / f"checkpoint-{self.state.global_step}"
                 if self.averaged is not None and self.args.should_save:
-                    self.averaged.save(folder / f"checkpoint-{self.state.global_step}")
+                    self.averaged.save(beside)
+                if self.alignment is not None:
+                    watched = self.summed(self.alignment.watched)
+                    if self.args.should_save:
+                        self.alignment.save(beside, watched)
             finally:
                 self._staging = None
 
@@ -375,6 +420,8 @@ class PhaseTrainer(Trainer):
             load_weights(target, resume_from_checkpoint)
         if self.averaged is not None:
             self.averaged.load(resume_from_checkpoint)
+        if self.alignment is not None:
+            self.alignment.load(resume_from_checkpoint, first=self.args.process_index == 0)
 
     def _load_best_model(self) -> None:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(self.model, "peft_config"):

@@ -30,17 +30,22 @@ from hf_transfer.ledger import best_of, phase_entry, planned_steps, rows_seen, t
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
+from hf_transfer.pseudo_labels import Joined, joined
 from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
+from hf_transfer.shifting import aligned, entry_of
 from hf_transfer.signals import Stopped, stopping
+from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.allocation import Allocation, is_adalora
 from hf_transfer.strategies.contrastive import pairs
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.strategies.soups import CANDIDATES
+from hf_transfer.target import Target
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
 from hf_transfer.voting import solve_by_vote, take_up
@@ -63,6 +68,9 @@ class Setup:
     early_stopping_patience: int | None = None
     objective: Objective = stock_objective
     regularization: Regularization = Regularization()
+    shift: Shift = Shift()
+    target: Target | None = None  # rows of the target domain, without labels
+    alignment: Alignment | None = None  # of the features of both domains
     fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
     train_collator: Any = None  # of training batches, where it is another
     class_weights: Any = None  # of the labels, or of a yes and a no to each, for heads that are solved
@@ -228,8 +236,8 @@ def shared_out(steps: int, shares: Sequence[float]) -> list[int]:
     return parts
 
 
-def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
-    """The Trainer of one phase, with what does not learn frozen."""
+def phase_trainer(setup: Setup, number: int, more: Joined | None = None) -> PhaseTrainer:
+    """The Trainer of one phase, with what does not learn frozen; `more`: its rows, where they are not the training rows."""
     phase = setup.phases[number - 1]
     freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
     args = phase_arguments(setup, number)
@@ -253,12 +261,14 @@ def phase_trainer(setup: Setup, number: int) -> PhaseTrainer:
         phase=phase,
         groups=setup.groups,
         objective=pairs(setup.readout) if phase.pairs and setup.readout else setup.objective,
-        lengths=lengths.get("train"),
-        row_weights=setup.row_weights,
+        lengths=more.lengths if more else lengths.get("train"),
+        row_weights=more.row_weights if more else setup.row_weights,
         train_collator=setup.train_collator,
         averaged=averaged,
+        alignment=aligned(setup, number, args),
+        target=setup.target,
         data_collator=setup.collator,
-        train_dataset=splits["train"],
+        train_dataset=more.rows if more else splits["train"],
         eval_dataset=evaluation,
         processing_class=setup.processor,
         compute_metrics=finite(setup.compute_metrics),
@@ -276,7 +286,9 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     if setup.phases[number - 1].solve:
         return _solve_phase(setup, number)
     setup.features.clear()  # what is trained changes them
-    trainer = phase_trainer(setup, number)
+    last = number == len(setup.phases) and setup.shift.threshold is not None
+    more = joined(setup, phase_folder(setup, number), checkpoint is not None) if last else None
+    trainer = phase_trainer(setup, number, more)
     start = state_before(setup, number)
     begun = _step_of(checkpoint)  # read now: the checkpoint may be rotated away
     if begun:
@@ -301,6 +313,8 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
         "best": best_of(trainer),
         "stopped_early": trainer.state.global_step < trainer.state.max_steps,
     }
+    entry |= entry_of(setup, trainer)
+    entry |= {"pseudo_labels": more.facts} if more else {}
     entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
         write_history(setup.folder / HISTORY, number, trainer.state.log_history)

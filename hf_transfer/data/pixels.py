@@ -154,6 +154,10 @@ class PixelRows:
             raise ValueError(f"cannot remove {names} from {self.column_names}")
         return PixelRows(self._images, self._processor, None, self._cache, self._places)
 
+    def labelled(self, labels: torch.Tensor) -> PixelRows:
+        """With `labels` (n, ...), one row an image that was given."""
+        return PixelRows(self._images, self._processor, labels, self._cache, self._places)
+
     def __getstate__(self) -> dict[str, Any]:
         # A worker that is spawned, not forked, gets no cache: each would fill one of its own.
         return self.__dict__ | {"_cache": None}
