@@ -107,7 +107,8 @@ def _both(train: Any, targets: Any, places: np.ndarray, ids: np.ndarray) -> Any:
 
     if isinstance(train, Dataset):
         more = targets.select(places).add_column("labels", list(ids))
-        return concatenate_datasets([train, more.cast(train.features)])
+        alike = more.features == train.features  # to cast would show a bar
+        return concatenate_datasets([train, more if alike else more.cast(train.features)])
     labels = torch.zeros(len(targets), dtype=torch.int64)
     labels[torch.from_numpy(places)] = torch.from_numpy(ids)
     return ConcatDataset([train, targets.labelled(labels).select(places)])
