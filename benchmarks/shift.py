@@ -44,8 +44,13 @@ def drawn(data: Path, rows: int, test_rows: int, seed: int) -> tuple[dict[str, p
         .sample(rows // 2, random_state=seed)
         .sample(frac=1, random_state=seed)
     )
-    held = whole["books_validation"].groupby("label").sample(min(200, test_rows) // 2, random_state=0)
-    test = whole["electronics_validation"].groupby("label").sample(test_rows // 2, random_state=0)
+    held, test = (
+        frame.sample(min(most, len(frame)), random_state=0)
+        for frame, most in (
+            (whole["books_validation"], min(200, test_rows)),
+            (whole["electronics_validation"], test_rows),
+        )
+    )
     target = whole["electronics_train"].sample(rows, random_state=seed)["text"].tolist()
     return {"train": train, "validation": held, "test": test}, target
 
