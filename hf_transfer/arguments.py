@@ -94,7 +94,8 @@ class Arguments:
     strategy: str | list[dict] = flag(
         "Transfer",
         "full",
-        "What learns, and when: full, feature-extraction, partial:N, lp-ft, gradual, auto, ...; or phases (docs/strategies.md).",
+        "What learns, and when: full, feature-extraction, partial:N, bitfit, norms, two-phase, lp-ft, gradual, prototypes, knn, "
+        "ridge, contrastive, auto; or phases (docs/strategies.md).",
     )
     groups: dict | None = flag(
         "Transfer", None, 'Layer groups by hand, {"block.1": "regex of names"}, if they are not found.'

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.adapters import adapter_of
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.freezing import check_peft
-from hf_transfer.strategies.phases import Phase, phases
+from hf_transfer.strategies.phases import AUTO, Phase, phases
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.tasks.task import Task
     from hf_transfer.training import Setup
-
-AUTO = ("auto",)
 
 
 def make_setup(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapted_base import adapted_base
-from hf_transfer.assembling import AUTO, make_setup, planned_phases
+from hf_transfer.assembling import make_setup, planned_phases
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, half_precision_notes, use_threads
@@ -30,7 +30,7 @@ from hf_transfer.run import (
     write_json,
 )
 from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
-from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.phases import AUTO, Phase
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:

@@ -153,7 +153,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     write_report(folder)
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
-    commands = next_commands(job.recipe, run, job.task)
+    moved = any(not entry.get("solved") for entry in ledger)
+    commands = next_commands(job.recipe, run, job.task, moved)
     masked = job.task.name == "fill-mask"
     print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor, masked)
 

@@ -254,12 +254,14 @@ def _peft(peft_config: Any) -> dict[str, Any] | None:
     return {"type": kind, "name": name_of(peft_config), "merged": merges(kind), **chosen}
 
 
-def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
-    """The commands that people want next."""
+def next_commands(recipe: str | None, run: Run, task: Task, trained: bool = True) -> dict[str, str]:
+    """The commands that people want next; `trained` says whether any phase did, and did not solve a head alone."""
     folder = shlex.quote(run.output_dir)
     example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
     if "text_pair" in run.record["data"]["columns"]:
         example = '"A man is eating." "A man is having lunch."'
+    if not task.target and recipe:
+        return {}  # the recipe itself goes on to the task
     if not task.target:
         return {
             "a task from here": f"accelerate launch recipes/sentiment.py --model_name_or_path {folder} --train_file reviews.csv"
@@ -271,7 +273,7 @@ def next_commands(recipe: str | None, run: Run, task: Task) -> dict[str, str]:
             "your own data": f"{script} --dataset_name reviews.csv",
             "another model": f"{script} --model_name_or_path <Hub id or folder>",
         }
-    if recipe and run.record["peft"] is None:
+    if recipe and run.record["peft"] is None and trained:
         found["LoRA"] = "the same command with --peft lora"
     return found
 

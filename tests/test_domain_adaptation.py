@@ -18,6 +18,7 @@ from data_tasks import refused
 from hf_transfer import Run
 from hf_transfer.adaptation import LANGUAGE_MODEL, UNADAPTED, stages
 from hf_transfer.adaptation_results import gain
+from hf_transfer.problems import Problems
 from hf_transfer.run import MARKER, RUN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,3 +188,20 @@ def test_the_gain_is_that_of_the_same_rows(kind: str, tmp_path: Path) -> None:
     table = pd.read_parquet(tmp_path / "one" / "predictions.parquet")
     table.iloc[1:].to_parquet(tmp_path / "one" / "predictions.parquet")
     assert "different rows" in refused(gain, *runs)
+
+
+@pytest.mark.parametrize("flag", ["--strategy", "--adapt_strategy"])
+def test_a_strategy_that_there_is_not_is_said_before_the_language_model_trains(
+    flag: str, recipe: ModuleType, base: Path, table: Path, tmp_path: Path
+) -> None:
+    words = [
+        "--model_name_or_path",
+        str(base),
+        "--train_file",
+        str(table),
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
+    with pytest.raises(Problems, match=f"{flag}: there is no strategy 'knnn' .did you mean knn"):
+        recipe.main([*words, *FAST, flag, "knnn"])
+    assert not (tmp_path / "run").exists()

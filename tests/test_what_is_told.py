@@ -44,6 +44,9 @@ def test_next_commands_name_the_recipe_that_was_started(
     monkeypatch.setattr(sys, "argv", [typed, "--max_steps", "1"])
     found = next_commands("sentiment", run, TEXT_CLASSIFICATION)
     assert found["your own data"] == f"accelerate launch {path} --dataset_name reviews.csv"
+    assert "LoRA" in found and "LoRA" not in next_commands(
+        "sentiment", run, TEXT_CLASSIFICATION, trained=False
+    )
 
 
 @pytest.mark.parametrize(

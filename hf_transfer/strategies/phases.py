@@ -11,6 +11,7 @@ from hf_transfer.problems import Problem, Problems, nearest
 
 FULL, HEAD_ONLY, LORA, FEW = 5e-5, 1e-3, 5e-4, 1e-3
 KINDS = ("all", "biases", "norms")
+AUTO = ("auto",)  # names that become another strategy once model and data are known
 SOLVERS = ("logistic", "ridge", "prototypes", "knn")
 
 
@@ -70,11 +71,7 @@ def phases(strategy: str | Sequence[Phase | Mapping[str, Any]], groups: Sequence
 
     if isinstance(strategy, str):
         name, _, count = strategy.replace("_", "-").partition(":")
-        if name not in STRATEGIES or (count and name != "partial"):
-            known = [n if n != "partial" else "partial:N" for n in STRATEGIES]
-            close = nearest(name, list(STRATEGIES)).replace("partial", f"partial:{count or 'N'}")
-            what, mend = f"there is no strategy {strategy!r}{close}", f"choose one of {', '.join(known)}"
-            raise Problems(Problem("--strategy", what, mend))
+        check_name(strategy, beside=())
         return STRATEGIES[name](groups, count) if name == "partial" else STRATEGIES[name](groups)
     if not strategy:
         raise Problems(Problem("--strategy", "an empty list of phases", "give at least one Phase"))
@@ -84,6 +81,29 @@ def phases(strategy: str | Sequence[Phase | Mapping[str, Any]], groups: Sequence
     if wrong:
         raise Problems(*wrong)
     return own
+
+
+def check_name(strategy: Any, flag: str = "--strategy", beside: Sequence[str] = AUTO) -> None:
+    """Stop at a strategy's name that there is not; anything but a text passes.
+
+    Args:
+        beside: names that are settled elsewhere.
+
+    Raises:
+        Problems: see above.
+    """
+    from hf_transfer.strategies.named import STRATEGIES
+
+    if not isinstance(strategy, str):
+        return
+    name, _, count = strategy.replace("_", "-").partition(":")
+    if name in (*STRATEGIES, *beside) and not (count and name != "partial"):
+        return
+    known = [n if n != "partial" else "partial:N" for n in (*STRATEGIES, *AUTO)]
+    close = nearest(name, [*STRATEGIES, *AUTO]).replace("partial", f"partial:{count or 'N'}")
+    raise Problems(
+        Problem(flag, f"there is no strategy {strategy!r}{close}", f"choose one of {', '.join(known)}")
+    )
 
 
 def _phase(item: Phase | Mapping[str, Any], number: int, known: Sequence[str]) -> Phase:
