@@ -175,7 +175,12 @@ class Arguments:
         "houlsby",
         "pfeiffer",
         "parallel",
-    ] = flag("PEFT", "none", "Train small added weights, not the model's own.")
+    ] = flag(
+        "PEFT",
+        "none",
+        "Train small added weights, not the model's own: lora, dora, rslora, pissa, adalora, ia3, vera, oft, ln-tuning, "
+        "prefix, prompt, houlsby, pfeiffer or parallel (docs/peft.md).",
+    )
     lora_r: int = flag("PEFT", 8, "Rank of the added matrices.", 1)
     lora_alpha: int = flag("PEFT", 16, "Scale: the update is multiplied by alpha / r.", 1)
     lora_dropout: float = flag("PEFT", 0.1, "Dropout before the added matrices.", 0, 1)

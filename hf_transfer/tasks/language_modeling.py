@@ -138,7 +138,9 @@ def _prepared(
     lengths = {split: [len(ids) for ids in rows["input_ids"]] for split, rows in splits.items()}
     told: dict[str, Any] = {"quantiles": {s: texts._quantiles(np.array(n)) for s, n in lengths.items()}}
     told |= {"tokens": {s: int(sum(n)) for s, n in lengths.items()}}
-    sizes = ", ".join(f"{len(n):,} rows of {sum(n):,} tokens for {split}" for split, n in lengths.items())
+    sizes = ", ".join(
+        f"{len(n):,} rows with {sum(n):,} tokens in all for {split}" for split, n in lengths.items()
+    )
     return Prepared(
         splits,
         lengths,
