@@ -18,7 +18,8 @@ def benchmark(name: str) -> Any:
     return module
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [0, 1])
 def test_training_distorts_what_the_features_knew(seed: int, tmp_path: Path) -> None:
     found = {row["strategy"]: row for row in benchmark("digits").one_seed(seed, tmp_path)}
     shifted = {name: row["shifted"] for name, row in found.items()}

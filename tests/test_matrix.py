@@ -1,6 +1,6 @@
-"""Every strategy on every architecture for every task, through the whole of `finetune`: tiny models, four steps.
+"""Every strategy on every architecture for every task, through the whole of `finetune`: tiny models, eight steps.
 
-CI takes one cell of each architecture, another strategy and task each time; `-m full` takes them all.
+CI takes one cell of every second architecture, another strategy and task each time; `-m full` takes them all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ STRATEGIES = (
     "knn",
     "ridge",
     "contrastive",
-    "knn",
     "auto",
 )
 TASKS = ("single", "multi", "regression", "pairs")
@@ -55,7 +54,7 @@ SHORT = {
 
 
 def cells() -> list[Any]:
-    """(architecture, task, strategy), all that make sense; CI takes the i-th architecture with the i-th of the others."""
+    """(architecture, task, strategy), all that make sense; CI takes every second architecture, each with others."""
     found = []
     for i, name in enumerate((*TEXT, *IMAGES)):
         fitting = [
@@ -65,7 +64,7 @@ def cells() -> list[Any]:
             if strategy not in CLASSES or task not in ("multi", "regression")
         ]
         for j, (task, strategy) in enumerate(fitting):
-            marks = () if j == i * 5 % len(fitting) else pytest.mark.full
+            marks = () if i % 2 == 0 and j == i * 5 // 2 % len(fitting) else pytest.mark.full
             found.append(pytest.param(name, task, strategy, id=f"{name}-{task}-{strategy}", marks=marks))
     return found
 

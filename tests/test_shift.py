@@ -59,7 +59,9 @@ def accuracies(folder: Path, chosen: Shift) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("chosen", [Shift("dann"), Shift("coral")], ids=["dann", "coral"])
+@pytest.mark.parametrize(
+    "chosen", [Shift("dann"), pytest.param(Shift("coral"), marks=pytest.mark.full)], ids=["dann", "coral"]
+)
 def test_the_target_gains(chosen: Shift, tmp_path: Path) -> None:
     assert accuracies(tmp_path, chosen)["target"] > 0.9
 
