@@ -8,8 +8,10 @@ from typing import Any
 
 from hf_transfer.hub_asked import Push
 from hf_transfer.problems import NotPushed
-from hf_transfer.report.card import PLACEHOLDER, card_text, hub_id
+from hf_transfer.report.card import card_text
+from hf_transfer.report.names import hub_id
 from hf_transfer.report.read import read_record
+from hf_transfer.report.snippet import PLACEHOLDER
 from hf_transfer.run import ADAPTER, CARD, OWN, PLOTS, POOLED, REPORT, RUN, is_pooled, read_json
 
 # The rest of what a run writes stays: pickles, histories, figures of single rows.

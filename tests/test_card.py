@@ -18,7 +18,8 @@ from huggingface_hub import ModelCard
 from hf_transfer.licenses import front_matter
 from hf_transfer.problems import Problems
 from hf_transfer.report import write_card, write_report
-from hf_transfer.report.card import PLACEHOLDER, hub_id
+from hf_transfer.report.names import hub_id
+from hf_transfer.report.snippet import PLACEHOLDER
 
 
 def card(folder: Path, repo_id: str | None = None) -> tuple[dict[str, Any], str]:
