@@ -84,7 +84,7 @@ def random_trainer(folder: str, small: bool, batch: int, length: int, steps: int
     from hf_transfer.anatomy import layer_groups
     from hf_transfer.hardware import on_cpu
     from hf_transfer.strategies.phases import phases
-    from hf_transfer.trainer import PhaseTrainer
+    from hf_transfer.training.trainer import PhaseTrainer
 
     given = {"output_dir": folder, "max_steps": steps, "per_device_train_batch_size": batch}
     given |= {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_steps": steps}

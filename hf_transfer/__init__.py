@@ -9,15 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_transfer.adaptation import adapt as adapt
-    from hf_transfer.adaptation_arguments import AdaptationArguments as AdaptationArguments
+    from hf_transfer.adaptation.adapt import adapt as adapt
+    from hf_transfer.adaptation.arguments import AdaptationArguments as AdaptationArguments
     from hf_transfer.adapters import load_adapter as load_adapter
     from hf_transfer.anatomy import LayerGroup as LayerGroup
     from hf_transfer.anatomy import layer_groups as layer_groups
     from hf_transfer.arguments import Arguments as Arguments
     from hf_transfer.arguments import parse as parse
-    from hf_transfer.checking import check_training as check_training
-    from hf_transfer.checkpoints import checkpoint as checkpoint
+    from hf_transfer.checking.checks import check_training as check_training
     from hf_transfer.data import Data as Data
     from hf_transfer.data import examples as examples
     from hf_transfer.data import load as load
@@ -40,10 +39,11 @@ if TYPE_CHECKING:
         TEXT_CLASSIFICATION as TEXT_CLASSIFICATION,
     )
     from hf_transfer.tasks.language_modeling import language_modeling as language_modeling
+    from hf_transfer.training.checkpoints import checkpoint as checkpoint
     from hf_transfer.training_arguments import default_arguments as default_arguments
 
 _HOME = {
-    "AdaptationArguments": "adaptation_arguments",
+    "AdaptationArguments": "adaptation.arguments",
     "Arguments": "arguments",
     "Data": "data",
     "IMAGE_CLASSIFICATION": "tasks",
@@ -56,9 +56,9 @@ _HOME = {
     "Regularization": "strategies.regularization",
     "Run": "run",
     "TEXT_CLASSIFICATION": "tasks",
-    "adapt": "adaptation",
-    "check_training": "checking",
-    "checkpoint": "checkpoints",
+    "adapt": "adaptation.adapt",
+    "check_training": "checking.checks",
+    "checkpoint": "training.checkpoints",
     "command": "exits",
     "default_arguments": "training_arguments",
     "evaluate_episodes": "episodes",

@@ -111,7 +111,7 @@ def load_adapted(folder: str | Path, auto_class: str) -> Any:
     """
     import transformers
 
-    from hf_transfer.checkpoints import load_pretrained
+    from hf_transfer.training.checkpoints import load_pretrained
 
     told = json.loads((Path(folder) / ADAPTER / CONFIG).read_text(encoding="utf-8"))
     name = told.get("base_model_name_or_path")

@@ -15,7 +15,7 @@ from hf_transfer.strategies.phases import AUTO, Phase, phases
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 
 def make_setup(
@@ -39,7 +39,7 @@ def make_setup(
     from hf_transfer.language import Logged, check_phases, measured, shifts
     from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.strategies.rates import check_loraplus
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
     groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
     planned = planned_phases("full" if strategy in AUTO else strategy, groups, modifiers)

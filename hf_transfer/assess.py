@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_transfer.divergence import check_scores
 from hf_transfer.evaluation.baselines import baseline
 from hf_transfer.evaluation.classification import compute, headline, probabilities
 from hf_transfer.evaluation.intervals import intervals, settled
 from hf_transfer.evaluation.thresholds import tune
 from hf_transfer.predict import shared_scores
 from hf_transfer.tasks.classification import label_array, prediction_table
+from hf_transfer.training.divergence import check_scores
 
 if TYPE_CHECKING:
     import pandas as pd

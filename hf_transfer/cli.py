@@ -204,7 +204,7 @@ def check(words: Sequence[str]) -> None:
     parser.add_argument("script", metavar="SCRIPT.py[:NAME]", help="the script; a global or function of it")
     script = parser.read(words).script
 
-    from hf_transfer.checking_scripts import check_script
+    from hf_transfer.checking.scripts import check_script
 
     _quiet()
     found = check_script(script)

@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from hf_transfer.checkpoints import unreadable
 from hf_transfer.problems import Diverged, Mistakes, NotPushed, Problem, Problems
+from hf_transfer.training.checkpoints import unreadable
 
 
 def command(main: Callable[[], Any]) -> int:

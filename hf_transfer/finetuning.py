@@ -8,18 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.adapted_base import adapted_base
+from hf_transfer.adaptation.base import adapted_base
 from hf_transfer.assembling import make_setup, planned_phases
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, half_precision_notes, use_threads
-from hf_transfer.hub_access import checked_push
+from hf_transfer.hub.access import checked_push
 from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.resuming import begun_with, check_resumed, keep_global_batch, settings
 from hf_transfer.run import (
     MARKER,
     Run,
@@ -31,12 +30,13 @@ from hf_transfer.run import (
 )
 from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
 from hf_transfer.strategies.phases import AUTO, Phase
+from hf_transfer.training.resuming import begun_with, check_resumed, keep_global_batch, settings
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
     from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.tasks.task import Task
-    from hf_transfer.trainer import Objective
+    from hf_transfer.training.trainer import Objective
 # What needs torch is imported inside the functions: `from hf_transfer import finetune` stays quick, and so does --help.
 
 
@@ -143,15 +143,15 @@ def finetune(
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import rebuilt, regularize
     from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
-    from hf_transfer.shifting import settle_shift
+    from hf_transfer.shift.settling import settle_shift
+    from hf_transfer.shift.target import encoded, read_target
     from hf_transfer.solving import settle_solvers
     from hf_transfer.strategies import shift
     from hf_transfer.strategies.lora import adapter_notes
     from hf_transfer.strategies.prompts import leave_room
     from hf_transfer.strategies.regularization import Regularization, check
-    from hf_transfer.target import encoded, read_target
     from hf_transfer.tasks import find
-    from hf_transfer.training import start_of, train
+    from hf_transfer.training.train import start_of, train
 
     task = find(task) if isinstance(task, str) else task
     if isinstance(peft_config, str):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.hub import push
-from hf_transfer.hub_access import Access
+from hf_transfer.hub.access import Access
+from hf_transfer.hub.push import push
 from hf_transfer.ranks import from_first, wait
 from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hf_transfer.probing import Probe
     from hf_transfer.scratch import Scratch
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
 
@@ -62,7 +62,7 @@ def finish(job: Job, ledger: list[dict[str, Any]]) -> Run:
     from hf_transfer.assess import PREFIX
     from hf_transfer.forgetting import after
     from hf_transfer.probing import beside_results
-    from hf_transfer.training import what_is_safe
+    from hf_transfer.training.train import what_is_safe
 
     args, data = job.setup.args, job.data
     try:
@@ -120,7 +120,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
     from hf_transfer.scratch import forget, scratch_warnings
-    from hf_transfer.shifting import warnings_after
+    from hf_transfer.shift.settling import warnings_after
     from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)

@@ -70,7 +70,7 @@ def language_loss(name: str, trained: Any, tokenizer: Any, lines: list[str]) -> 
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from hf_transfer.anatomy_head import backbone
+    from hf_transfer.anatomy.head import backbone
     from hf_transfer.loading import quiet
 
     with quiet():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_transfer.assess import PREFIX, Assessment
-from hf_transfer.divergence import check_scores
 from hf_transfer.evaluation.perplexity import interval, perplexity
 from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.training.divergence import check_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.strategies.phases import Phase
     from hf_transfer.tasks.task import Prepared, Task
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 SHOWN = 500  # characters of a text in predictions.parquet
 

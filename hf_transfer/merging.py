@@ -140,7 +140,7 @@ def _merged(adapter: Adapter, base: str) -> Any:
     import transformers
     from peft import PeftModel
 
-    from hf_transfer.checkpoints import load_pretrained
+    from hf_transfer.training.checkpoints import load_pretrained
 
     auto = _model_class(adapter)
     if adapter.run:

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.checkpoints import checkpoint, load_pretrained
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.training.checkpoints import checkpoint, load_pretrained
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data

@@ -21,7 +21,7 @@ from hf_transfer.strategies.regularization import (
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 
 def rebuilt(model: Any, chosen: Regularization, seed: int) -> tuple[list[str], list[str]]:

@@ -127,7 +127,7 @@ class Run:
         """
         if os.environ.get("RANK", "0") != "0":
             return ""
-        from hf_transfer.hub import push_run
+        from hf_transfer.hub.push import push_run
 
         given = {
             "repo_id": repo_id,

@@ -12,14 +12,14 @@ from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import ADAPTER
 from hf_transfer.saved import placed
-from hf_transfer.training import save_weights
+from hf_transfer.training.train import save_weights
 from hf_transfer.unused_weights import add_weights, unused_weights
 from hf_transfer.voting import all_vote, votes
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.finishing import Job
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 ROWS = 8
 SPLITS = ("test", "validation", "train")

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_transfer.anatomy import LayerGroup
-from hf_transfer.divergence import check_scores
 from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
+from hf_transfer.training.divergence import check_scores
 from hf_transfer.voting import check_voting, voting_notes
 
 if TYPE_CHECKING:
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
 
 
 MOST = 5_000  # training rows that a probe reads: more would cost time and change little

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.flags.yields import IN_BETWEEN, contradictions, of_the_push, settle
 from hf_transfer.hardware import on_cpu
-from hf_transfer.hub_checkpoints import REPO_ID, checkpoint_of
+from hf_transfer.hub.checkpoints import REPO_ID, checkpoint_of
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.strategies.peft_methods import rate_of

@@ -29,8 +29,8 @@ from hf_transfer import (
     parse,
     peft_method,
 )
-from hf_transfer.adaptation import adapting_strategy, domain_texts, language_model, stages
-from hf_transfer.adaptation_results import Adaptation, gain, print_adaptation
+from hf_transfer.adaptation.adapt import adapting_strategy, domain_texts, language_model, stages
+from hf_transfer.adaptation.results import Adaptation, gain, print_adaptation
 
 
 @dataclass

@@ -17,7 +17,7 @@ from two_processes import replicas_alike
 
 from hf_transfer.regularizing import regularize
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LABELS = ("a", "b", "c")

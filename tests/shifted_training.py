@@ -16,11 +16,11 @@ from small_training import make_setup, random_rows, state
 from two_processes import replicas_alike
 
 from hf_transfer.regularizing import regularize
-from hf_transfer.shifting import settle_shift
+from hf_transfer.shift.settling import settle_shift
+from hf_transfer.shift.target import Target
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.target import Target
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 DANN, CORAL = Shift("dann"), Shift("coral")

@@ -27,7 +27,7 @@ from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.training import phase_trainer, train
+from hf_transfer.training.train import phase_trainer, train
 
 HERE = Path(__file__).resolve().parent
 

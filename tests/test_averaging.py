@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from hf_transfer.strategies import soups
 from hf_transfer.strategies.averaging import AVERAGED, AveragedWeights, decay_at
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 HERE = Path(__file__).resolve().parent
 EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}

@@ -15,11 +15,11 @@ from small_training import NoProcessor, make_setup, state
 
 from hf_transfer.adapters import load_adapter
 from hf_transfer.anatomy import layer_groups
-from hf_transfer.anatomy_parts import block_parts
+from hf_transfer.anatomy.parts import block_parts
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.bottleneck import bottleneck, config_of, insert, is_adapter
 from hf_transfer.strategies.bottleneck_files import save_bottleneck
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 # architecture: last two names of the layers of the first block, attention and feed-forward
 PARTS = {

@@ -14,7 +14,7 @@ from hf_transfer import finetune
 from hf_transfer.problems import Problems
 from hf_transfer.solving import settle_solvers
 from hf_transfer.strategies.contrastive import pair_loss
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True}
 

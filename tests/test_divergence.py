@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, default_data_collator
 
 from hf_transfer.problems import Diverged
 from hf_transfer.saved import newest_checkpoint
-from hf_transfer.training import phase_trainer, train
+from hf_transfer.training.train import phase_trainer, train
 
 
 def poisoned(bad: int) -> Any:

@@ -16,8 +16,8 @@ import tiny
 from data_tasks import refused
 
 from hf_transfer import Run
-from hf_transfer.adaptation import LANGUAGE_MODEL, UNADAPTED, stages
-from hf_transfer.adaptation_results import gain
+from hf_transfer.adaptation.adapt import LANGUAGE_MODEL, UNADAPTED, stages
+from hf_transfer.adaptation.results import gain
 from hf_transfer.problems import Problems
 from hf_transfer.run import MARKER, RUN
 
@@ -85,7 +85,7 @@ def test_the_recipe_adapts_then_learns_the_task_from_there(whole: Any, base: Pat
 def test_the_table_has_perplexity_before_and_after_and_the_gain(
     whole: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hf_transfer.adaptation_results import print_adaptation
+    from hf_transfer.adaptation.results import print_adaptation
 
     print_adaptation(whole)
     out, found = capsys.readouterr().out, whole.language_model.metrics

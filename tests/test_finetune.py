@@ -115,7 +115,7 @@ def test_python_takes_the_size_of_the_data_into_account(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that finetune has to load itself get as many epochs as the recipe gives them."""
-    import hf_transfer.training
+    import hf_transfer.training.train
 
     seen = []
 
@@ -123,7 +123,7 @@ def test_python_takes_the_size_of_the_data_into_account(
         seen.append(setup.args.num_train_epochs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hf_transfer.training, "train", stop)
+    monkeypatch.setattr(hf_transfer.training.train, "train", stop)
     rows = [{"text": f"{row['text']} {i}", "label": row["label"]} for i in range(4) for row in tiny.rows(700)]
     for given in (rows, rows[:800]):
         with pytest.raises(KeyboardInterrupt):

@@ -11,8 +11,8 @@ from pushed_runs import push
 
 CHECK = """
 import json, os, sys
-from hf_transfer.hub_access import check_push
-from hf_transfer.hub_asked import Push
+from hf_transfer.hub.access import check_push
+from hf_transfer.hub.asked import Push
 from hf_transfer.problems import Problems
 for token, repo_id, private, adapter in json.loads(sys.argv[1]):
     os.environ.pop("HF_TOKEN", None)

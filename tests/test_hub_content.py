@@ -14,9 +14,9 @@ from hub_runs import hft, run
 from huggingface_hub import ModelCard
 from pushed_runs import MODEL, make_run, push, pushed
 
-from hf_transfer.hub_asked import slug
-from hf_transfer.hub_errors import asked_to_wait, words
-from hf_transfer.hub_rights import refusal
+from hf_transfer.hub.asked import slug
+from hf_transfer.hub.errors import asked_to_wait, words
+from hf_transfer.hub.rights import refusal
 from hf_transfer.licenses import license_warnings
 from hf_transfer.report.card import card_text
 from hf_transfer.report.read import read_record

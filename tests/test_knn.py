@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from small_training import changed, make_setup, state
 
 from hf_transfer import Problems, Run, checkpoint, finetune, layer_groups
-from hf_transfer.hub_asked import Push
-from hf_transfer.hub_content import content
+from hf_transfer.hub.asked import Push
+from hf_transfer.hub.content import content
 from hf_transfer.predict import load_model, scores
 from hf_transfer.solving import settle_solvers
 from hf_transfer.strategies.features import find_readout
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
 TEXT = "text-classification"
@@ -181,7 +181,7 @@ def test_a_finished_vote_is_taken_up_again(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("solved again")
 
-    monkeypatch.setattr("hf_transfer.training.solve_by_vote", fail)
+    monkeypatch.setattr("hf_transfer.training.train.solve_by_vote", fail)
     ledger = train(again, resume=True)
     assert len(ledger) == len(whole.phases) and ledger[-1]["solved"]["solver"] == "knn"
     assert not changed(state(whole.model), state(again.model))

@@ -17,7 +17,7 @@ from hf_transfer.saving import save
 from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.peft_methods import peft_method
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 # architecture: (targets of one block by their last names, layers of the head)
 WHERE = {

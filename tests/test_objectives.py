@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from hf_transfer.strategies import balance, objectives
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.trainer import stock_objective
-from hf_transfer.training import phase_trainer
+from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.trainer import stock_objective
 
 LOGITS = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)) * 3
 IDS = torch.tensor([0, 1, 1, 3, 2, 0, 3])

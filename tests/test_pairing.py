@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 
 from hf_transfer.drawing import KeyedBatches
-from hf_transfer.pairing import PairedBatches, Partners
+from hf_transfer.shift.pairing import PairedBatches, Partners
 from hf_transfer.strategies.alignment import TARGET
 
 

@@ -19,7 +19,7 @@ from hf_transfer.problems import Problems
 from hf_transfer.saving import save
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.peft_methods import METHODS, PROMPTS, merges, peft_method
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 # architecture: methods that cannot be used on it, with what is said
 REFUSED = {

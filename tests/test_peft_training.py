@@ -22,7 +22,7 @@ from hf_transfer.strategies.peft_methods import METHODS, PEFT_RATES, peft_method
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.prompts import leave_room
 from hf_transfer.strategies.rates import check_loraplus, decay_names, optimizer_groups
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 
 def test_the_second_matrices_learn_faster_and_the_log_tells_the_others_rate() -> None:

@@ -21,8 +21,8 @@ from scipy.special import softmax
 
 from hf_transfer import Problems, Run, finetune, layer_groups
 from hf_transfer.evaluation.compared import compared
-from hf_transfer.hub_asked import Push
-from hf_transfer.hub_content import content
+from hf_transfer.hub.asked import Push
+from hf_transfer.hub.content import content
 from hf_transfer.pooled import PooledClassifier, load, pools
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run import is_pooled
@@ -184,7 +184,10 @@ def test_pairs_tune_the_mean_and_a_stopped_run_goes_on_from_a_checkpoint(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise Killed
 
-    for part, where in (("in", "hf_transfer.training.averaged_end"), ("after", "hf_transfer.solving.solve")):
+    for part, where in (
+        ("in", "hf_transfer.training.train.averaged_end"),
+        ("after", "hf_transfer.solving.solve"),
+    ):
         folder = tmp_path / part
         with monkeypatch.context() as patched:
             patched.setattr(where, fail)

@@ -15,10 +15,10 @@ from shifted_training import shifted_setup
 from small_training import changed, state
 from test_target_rows import TEXTS, run
 
-from hf_transfer.pseudo_labels import FILE, joined
+from hf_transfer.shift.pseudo_labels import FILE, joined
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 BOTH = {"max_steps": 8, "save_strategy": "steps", "save_steps": 1}
 

@@ -74,7 +74,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(
 
     class Killed(BaseException): ...
 
-    from hf_transfer.training import averaged_end
+    from hf_transfer.training.train import averaged_end
 
     calls: list[Path] = []
 
@@ -85,7 +85,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(
         return averaged_end(setup, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr("hf_transfer.training.averaged_end", fail)
+        patched.setattr("hf_transfer.training.train.averaged_end", fail)
         with pytest.raises(Killed) as caught:
             run_of(str(base), tmp_path / "run", args)
     assert calls == [tmp_path / "run", tmp_path / "run" / "scratch"]

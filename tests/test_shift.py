@@ -11,7 +11,7 @@ from datasets import Dataset
 from shifted_training import STILL, shifted_setup
 
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 CUE, HINT, NEUTRAL, FILLER = (30, 40), (10, 15), (20, 20), (50, 50)  # first of a few tokens, by label
 STEPS = {"per_device_train_batch_size": 16, "max_steps": 160, "learning_rate": 1e-3, "logging_steps": 40}

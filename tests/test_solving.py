@@ -19,7 +19,7 @@ from hf_transfer.problems import Problems
 from hf_transfer.solving import settle_solvers, solve
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
 
@@ -50,7 +50,7 @@ def test_an_lp_ft_run_starts_from_the_probes_own_predictions(tmp_path: Path) -> 
     setup = solved("bert", tmp_path, "lp-ft")
     probe, full = setup.phases
     _, logits = solve(setup, probe)
-    from hf_transfer.training import phase_trainer
+    from hf_transfer.training.train import phase_trainer
 
     trainer = phase_trainer(setup, 2)
     first = trainer.predict(setup.prepared.splits["validation"]).predictions
@@ -126,7 +126,7 @@ def test_a_finished_solved_phase_is_not_solved_again(tmp_path: Path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("hf_transfer.training.phase_trainer", fail)
+        patched.setattr("hf_transfer.training.train.phase_trainer", fail)
         with pytest.raises(Killed):
             train(broken)
     again = solved("bert", tmp_path / "broken", "lp-ft")

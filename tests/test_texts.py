@@ -10,7 +10,7 @@ import tiny
 from data_tasks import TEXT, refused
 
 from hf_transfer import load
-from hf_transfer.adaptation import domain_texts
+from hf_transfer.adaptation.adapt import domain_texts
 from hf_transfer.data.keys import normalised
 from hf_transfer.data.texts import own_texts
 from hf_transfer.tasks.language_modeling import MASKED_LM

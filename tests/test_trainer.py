@@ -18,7 +18,7 @@ from transformers import Trainer, default_data_collator
 from two_processes import CASES, LENGTHS, SOLVED, solved, trained, uneven
 
 from hf_transfer.data.batching import EpochSampler
-from hf_transfer.training import phase_trainer
+from hf_transfer.training.train import phase_trainer
 
 HERE = Path(__file__).resolve().parent
 

@@ -11,8 +11,8 @@ import tiny
 import torch
 from data_tasks import refused
 
+from hf_transfer.adaptation.vocabulary import add_vocabulary, frequent_words
 from hf_transfer.models import new_parameters
-from hf_transfer.vocabulary import add_vocabulary, frequent_words
 
 TEXTS = ["The gardenroom was Warmbright, and the gardenroom was cold."] * 6 + ["A songbook at home."] * 4
 

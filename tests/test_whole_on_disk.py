@@ -15,7 +15,7 @@ from resumed_runs import STEPS
 from small_training import make_setup
 
 from hf_transfer.saved import complete, newest_checkpoint, placed
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 
 
 def test_every_cut_file_of_a_checkpoint_makes_it_torn(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ sys.path.insert(0, {tests!r})
 from architectures import make
 from small_training import make_setup
 from hf_transfer import command
-from hf_transfer.training import train
+from hf_transfer.training.train import train
 import torch
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

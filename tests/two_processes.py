@@ -17,12 +17,12 @@ from peft import LoraConfig
 from small_training import changed, make_setup, random_rows, state
 
 from hf_transfer.data.batching import EpochSampler
-from hf_transfer.ledger import train_loss
 from hf_transfer.solving import settle_solvers
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.training import phase_trainer, train
+from hf_transfer.training.ledger import train_loss
+from hf_transfer.training.train import phase_trainer, train
 
 STEPS = 20
 LENGTHS = [(7 * i) % 23 for i in range(32)]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hf_transfer.anatomy import head_leaves
-from hf_transfer.anatomy_parts import BlockParts, block_parts, sizes
+from hf_transfer.anatomy.parts import BlockParts, block_parts, sizes
 from hf_transfer.problems import Problem, Problems
 
 NAME = "bottleneck"  # of the module inside the layer that it stands behind

@@ -76,7 +76,7 @@ def find_tokens(model: nn.Module, inputs: dict[str, Any]) -> str | None:
     """
     import torch
 
-    from hf_transfer.anatomy_head import backbone
+    from hf_transfer.anatomy.head import backbone
 
     inner, _ = unwrapped(model)
     base, mask = backbone(inner), inputs.get("attention_mask")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_transfer.anatomy_parts import is_wide, sizes
+from hf_transfer.anatomy.parts import is_wide, sizes
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.peft_methods import kind_of, name_of
 

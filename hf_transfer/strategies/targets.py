@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from hf_transfer.anatomy import head_leaves, head_modules, layer_groups, linear_layers, unwrapped
-from hf_transfer.anatomy_head import embeddings
-from hf_transfer.anatomy_parts import block_parts
+from hf_transfer.anatomy.head import embeddings
+from hf_transfer.anatomy.parts import block_parts
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.fitting import fitting
 from hf_transfer.strategies.peft_methods import METHODS, kind_of

@@ -41,7 +41,7 @@ def language_modeling(model: Any, mlm_probability: float = MLM_PROBABILITY) -> T
     from transformers.models.auto import modeling_auto as auto
 
     if isinstance(model, (str, Path)):
-        from hf_transfer.checkpoints import checkpoint, load_pretrained
+        from hf_transfer.training.checkpoints import checkpoint, load_pretrained
 
         model = load_pretrained("AutoConfig", checkpoint(str(model)))
     config = model if isinstance(model, PreTrainedConfig) else model.config

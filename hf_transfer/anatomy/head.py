@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_transfer.anatomy_blocks import Block, owns, within
-from hf_transfer.anatomy_order import Order
+from hf_transfer.anatomy.blocks import Block, owns, within
+from hf_transfer.anatomy.order import Order
 
 
 def backbone(model: Any) -> nn.Module:

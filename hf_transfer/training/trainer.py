@@ -17,16 +17,16 @@ from transformers.trainer_pt_utils import find_batch_size
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.drawing import keyed
-from hf_transfer.last_round import IDLE, filled_up, own_rows, share_out, without_idle
-from hf_transfer.pairing import PairedBatches, Partners
-from hf_transfer.resumable_trainer import ResumableTrainer
 from hf_transfer.sharding import block_classes, gathered, skeleton
+from hf_transfer.shift.pairing import PairedBatches, Partners
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
+from hf_transfer.training.last_round import IDLE, filled_up, own_rows, share_out, without_idle
+from hf_transfer.training.resumable import ResumableTrainer
 
 if TYPE_CHECKING:
-    from hf_transfer.target import Target
+    from hf_transfer.shift.target import Target
 
 Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 

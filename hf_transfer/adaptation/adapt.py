@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.adaptation_results import Adaptation, gain
+from hf_transfer.adaptation.results import Adaptation, gain
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run import check_folder, holds_run
 
@@ -133,9 +133,9 @@ def language_model(
     """
     from transformers import set_seed
 
-    from hf_transfer.checkpoints import load_pretrained
+    from hf_transfer.adaptation.vocabulary import add_vocabulary
     from hf_transfer.loading import quiet
-    from hf_transfer.vocabulary import add_vocabulary
+    from hf_transfer.training.checkpoints import load_pretrained
 
     set_seed(seed)
     with quiet():

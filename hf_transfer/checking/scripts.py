@@ -34,7 +34,7 @@ def check_script(script: str) -> list[tuple[str, list[Problem]]]:
     Raises:
         Problems: there is no such file or name, the script raises, nothing in it can be checked.
     """
-    from hf_transfer.checking_targets import checked, targets
+    from hf_transfer.checking.targets import checked, targets
 
     path, name = _split(script)
     with _as_a_program(path), _stopped_at_training():

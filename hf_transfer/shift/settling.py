@@ -13,11 +13,11 @@ from hf_transfer.strategies.allocation import check_allocation
 from hf_transfer.strategies.shift import PSEUDO, SINGLE, Shift, check_phases, sentences
 
 if TYPE_CHECKING:
+    from hf_transfer.shift.target import Target
     from hf_transfer.strategies.alignment import Alignment
     from hf_transfer.strategies.phases import Phase
-    from hf_transfer.target import Target
-    from hf_transfer.trainer import PhaseTrainer
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
+    from hf_transfer.training.trainer import PhaseTrainer
 
 STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike
 NO_PART = 0.02  # of the loss: a term below it is hardly felt

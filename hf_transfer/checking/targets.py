@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import Trainer
 
-from hf_transfer.checking import check_training
+from hf_transfer.checking.checks import check_training
 from hf_transfer.problems import Problem
 
 Target = tuple[Any, list[Any], list[Any]]  # Trainer or model, optimizers, schedulers

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hf_transfer.checking_subject import Subject
+from hf_transfer.checking.subject import Subject
 from hf_transfer.strategies.freezing import still_modules
 
 

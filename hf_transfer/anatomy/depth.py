@@ -9,9 +9,9 @@ from collections.abc import Callable
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_transfer.anatomy_blocks import Block, find_blocks, within
-from hf_transfer.anatomy_head import backbone, late_heads, runs_last, span, stated_heads
-from hf_transfer.anatomy_order import Order, forward_order
+from hf_transfer.anatomy.blocks import Block, find_blocks, within
+from hf_transfer.anatomy.head import backbone, late_heads, runs_last, span, stated_heads
+from hf_transfer.anatomy.order import Order, forward_order
 
 
 def depths(model: nn.Module) -> tuple[int, Callable[[str], int]]:

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from hf_transfer.checking_subject import Subject, head_names, shown
+from hf_transfer.checking.subject import Subject, head_names, shown
 from hf_transfer.problems import Problem
 from hf_transfer.strategies.freezing import still_modules
 

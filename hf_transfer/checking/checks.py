@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.checking_freezing import (
+from hf_transfer.checking.freezing import (
     attributes_on_modules,
     drifting_statistics,
     frozen_heads,
@@ -13,17 +13,17 @@ from hf_transfer.checking_freezing import (
     nothing_learns,
     stale_gradients,
 )
-from hf_transfer.checking_loss import multiplied_loss
-from hf_transfer.checking_modes import as_in_training, unchanged
-from hf_transfer.checking_optimizer import (
+from hf_transfer.checking.loss import multiplied_loss
+from hf_transfer.checking.modes import as_in_training, unchanged
+from hf_transfer.checking.optimizer import (
     decayed_vectors,
     foreign_parameters,
     frozen_but_held,
     half_precision,
     in_no_optimizer,
 )
-from hf_transfer.checking_rates import one_rate, scales_without_effect, schedulers_astray
-from hf_transfer.checking_subject import Subject, subject_of
+from hf_transfer.checking.rates import one_rate, scales_without_effect, schedulers_astray
+from hf_transfer.checking.subject import Subject, subject_of
 from hf_transfer.problems import Problem
 
 if TYPE_CHECKING:

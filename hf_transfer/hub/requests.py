@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hf_transfer.hub_errors import BUSY, GivenUp, asked_to_wait, passing, response_of, words
+from hf_transfer.hub.errors import BUSY, GivenUp, asked_to_wait, passing, response_of, words
 
 T = TypeVar("T")
 PATIENCE = 600.0  # seconds of trouble without a file getting through

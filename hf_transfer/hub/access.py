@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.embedded import hub_id_of
-from hf_transfer.hub_asked import Push, asked_push
-from hf_transfer.hub_errors import broken, status_of, words
-from hf_transfer.hub_requests import patience, persist
-from hf_transfer.hub_rights import refusal
+from hf_transfer.hub.asked import Push, asked_push
+from hf_transfer.hub.errors import broken, status_of, words
+from hf_transfer.hub.requests import patience, persist
+from hf_transfer.hub.rights import refusal
 from hf_transfer.problems import Problem, Problems
 
 WHERE = "push to the Hub"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hf_transfer.checking_subject import Subject
+from hf_transfer.checking.subject import Subject
 from hf_transfer.problems import Problem
 
 ROWS = 8

@@ -11,8 +11,8 @@ from hf_transfer.run import write_text
 from hf_transfer.strategies.rates import decay_names, group_rates
 
 if TYPE_CHECKING:
-    from hf_transfer.trainer import PhaseTrainer
-    from hf_transfer.training import Setup
+    from hf_transfer.training.train import Setup
+    from hf_transfer.training.trainer import PhaseTrainer
 
 
 def phase_entry(setup: Setup, number: int, args: Any, steps: int = 0) -> dict[str, Any]:

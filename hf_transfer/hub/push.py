@@ -8,11 +8,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.hub_access import check_existing, check_push
-from hf_transfer.hub_asked import Push, check_adapter, slug
-from hf_transfer.hub_content import Content, content
-from hf_transfer.hub_errors import status_of, words
-from hf_transfer.hub_requests import PATIENCE, patience, persist
+from hf_transfer.hub.access import check_existing, check_push
+from hf_transfer.hub.asked import Push, check_adapter, slug
+from hf_transfer.hub.content import Content, content
+from hf_transfer.hub.errors import status_of, words
+from hf_transfer.hub.requests import PATIENCE, patience, persist
 from hf_transfer.problems import NotPushed, Problems
 from hf_transfer.run import PUSH, read_json, write_json
 

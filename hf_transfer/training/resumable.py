@@ -10,13 +10,13 @@ from torch import nn
 from transformers import EarlyStoppingCallback, Trainer
 
 from hf_transfer.adapters import save_adapter
-from hf_transfer.checkpoint_writing import recall_losses, write_checkpoint
-from hf_transfer.divergence import LossWatch
 from hf_transfer.drawing import ROWS, Keys
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.averaging import AveragedWeights
 from hf_transfer.strategies.phases import Phase
+from hf_transfer.training.divergence import LossWatch
+from hf_transfer.training.writing import recall_losses, write_checkpoint
 
 
 class ResumableTrainer(Trainer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_transfer.checking_subject import Subject, names_of
+from hf_transfer.checking.subject import Subject, names_of
 from hf_transfer.problems import Problem
 from hf_transfer.strategies.rates import decay_names
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from hf_transfer.hub_errors import status_of, words
-from hf_transfer.hub_requests import patience, persist
+from hf_transfer.hub.errors import status_of, words
+from hf_transfer.hub.requests import patience, persist
 from hf_transfer.problems import Problem, Problems
 
 WHERE = "--resume_from_checkpoint"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.hub_asked import Push
+from hf_transfer.hub.asked import Push
 from hf_transfer.problems import NotPushed
 from hf_transfer.report.card import card_text
 from hf_transfer.report.names import hub_id

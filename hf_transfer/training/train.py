@@ -24,17 +24,16 @@ from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import by_length
-from hf_transfer.divergence import finite
 from hf_transfer.final_weights import averaged_end, state_before, watchers
-from hf_transfer.ledger import best_of, phase_entry, planned_steps, rows_seen, train_loss, write_history
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock, Progress
-from hf_transfer.pseudo_labels import Joined, joined
 from hf_transfer.ranks import wait
 from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
-from hf_transfer.shifting import aligned, entry_of
+from hf_transfer.shift.pseudo_labels import Joined, joined
+from hf_transfer.shift.settling import aligned, entry_of
+from hf_transfer.shift.target import Target
 from hf_transfer.signals import Stopped, stopping
 from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.allocation import Allocation, is_adalora
@@ -45,9 +44,17 @@ from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
 from hf_transfer.strategies.soups import CANDIDATES
-from hf_transfer.target import Target
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.trainer import Objective, PhaseTrainer, stock_objective
+from hf_transfer.training.divergence import finite
+from hf_transfer.training.ledger import (
+    best_of,
+    phase_entry,
+    planned_steps,
+    rows_seen,
+    train_loss,
+    write_history,
+)
+from hf_transfer.training.trainer import Objective, PhaseTrainer, stock_objective
 from hf_transfer.voting import solve_by_vote, take_up
 
 

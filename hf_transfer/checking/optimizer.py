@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hf_transfer.checking_subject import Subject, names_of, shown
+from hf_transfer.checking.subject import Subject, names_of, shown
 from hf_transfer.problems import Problem
 from hf_transfer.strategies.rates import decay_names
 

@@ -1,9 +1,4 @@
-"""How a model is built, asked of the model itself: with its siblings `anatomy_*` the only files that know.
-
-`layer_groups` reads any AutoModel (timm-wrapped and PEFT-wrapped ones too) as an ordered list of groups:
-`embeddings`, `block.1` .. `block.n`, `head`. It reads module trees, names and the source of `forward`, never runs the
-model, and so works on the meta device. Whatever freezes, decays or adapts layers is written on this list.
-"""
+"""The groups themselves: every parameter and buffer in one of them, by its depth or by patterns given by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +40,7 @@ def layer_groups(model: nn.Module, patterns: Mapping[str, str] | None = None) ->
     """
     if patterns is not None:
         return named_groups(model, patterns)
-    from hf_transfer.anatomy_depth import depths
+    from hf_transfer.anatomy.depth import depths
 
     inner, prefix = unwrapped(model)
     count, depth = depths(inner)
@@ -99,7 +94,7 @@ def named_groups(model: nn.Module, patterns: Mapping[str, str]) -> list[LayerGro
 
 def head_modules(model: nn.Module) -> list[str]:
     """Full names of the modules applied after the backbone to make the scores, outermost first, poolers included."""
-    from hf_transfer.anatomy_depth import heads
+    from hf_transfer.anatomy.depth import heads
 
     return heads(unwrapped(model)[0])
 

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from hf_transfer.anatomy import unwrapped
-from hf_transfer.anatomy_blocks import within
-from hf_transfer.anatomy_depth import blocks_of
-from hf_transfer.anatomy_order import forward_order
+from hf_transfer.anatomy.blocks import within
+from hf_transfer.anatomy.depth import blocks_of
+from hf_transfer.anatomy.groups import unwrapped
+from hf_transfer.anatomy.order import forward_order
 
 
 @dataclass(frozen=True)

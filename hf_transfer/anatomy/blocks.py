@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from hf_transfer.anatomy_order import Order
+from hf_transfer.anatomy.order import Order
 
 # A block: names of the modules that make it up. Nearly always one; two where a model keeps lists side by side.
 Block = tuple[str, ...]

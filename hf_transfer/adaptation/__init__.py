@@ -1,0 +1,1 @@
+"""Domain adaptation: language modelling on texts of the domain, then the task."""
