@@ -125,16 +125,18 @@ def reloaded_scores(
         script = OWN_SCRIPT if _is_ours(adapter) else POOLED_SCRIPT if is_pooled(folder) else SCRIPT
         script = NEIGHBOURS_SCRIPT if is_neighbours(folder) else script
         (here / "check.py").write_text(script)
-        done = subprocess.run(
-            [sys.executable, str(here / "check.py"), str(here / "job.json")],
-            capture_output=True,
-            text=True,
-            env=_clean_environment(),
-        )
+        done = in_fresh_process(here / "check.py", here / "job.json")
         if done.returncode:
             raise RuntimeError(f"the saved model does not load in a fresh process:\n{done.stderr[-2000:]}")
         with np.load(here / "scores.npz") as found:
             return dict(found)
+
+
+def in_fresh_process(script: Path, job: Path) -> subprocess.CompletedProcess[str]:
+    """`python SCRIPT JOB`, which inherits nothing of this process."""
+    return subprocess.run(
+        [sys.executable, str(script), str(job)], capture_output=True, text=True, env=clean_environment()
+    )
 
 
 def _is_ours(adapter: str | Path | None) -> bool:
@@ -153,7 +155,7 @@ def _portable(rows: list[Any], folder: Path) -> list[Any]:
     return found
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without a launcher's traces: the fresh process is alone, and needs no network or GPU."""
     import os
 

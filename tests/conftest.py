@@ -61,6 +61,17 @@ def _blank(figure: Any, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def reloads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The check of a saved model runs in a fork of a process that is as fresh, but has imported transformers."""
+    import prepared_process
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_reload":
+            patch.setattr("hf_transfer.reload.in_fresh_process", prepared_process.run)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real data sets and checkpoints, or a skip that says why."""
@@ -165,3 +176,27 @@ def run_to_push(tmp_path: Path) -> Path:
     from pushed_runs import make_run
 
     return make_run(tmp_path / "run")
+
+
+# Two processes.
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have left what they found, a folder for each of the modules; made once for all workers."""
+    import subprocess
+
+    from filelock import FileLock
+
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "two_ranks"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            modules = ("two_processes", "regular_training", "shifted_training")
+            command = [sys.executable, str(ROOT / "tests" / "two_ranks.py"), str(folder), *modules]
+            done = subprocess.run(command, capture_output=True, text=True)
+            (folder / "failed.txt").write_text(done.stderr[-3000:] if done.returncode else "")
+    assert not (failed := (folder / "failed.txt").read_text()), failed
+    return folder
