@@ -148,8 +148,9 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     (folder / MARKER).unlink(missing_ok=True)
     moved = any(not entry.get("solved") for entry in ledger)
     commands = next_commands(job.recipe, run, job.task, moved)
-    masked = job.task.name == "fill-mask"
-    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor, masked)
+    masked, drawn = job.task.name == "fill-mask", not job.task.target and bool(job.base["new"])
+    name = headline(job.data.problem_type)
+    print_results(run.metrics, name, run.output_dir, commands, poor, masked, drawn)
 
 
 def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:

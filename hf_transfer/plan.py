@@ -13,6 +13,7 @@ BESIDE = {  # what else stands in the table of results
     "probe": "a head solved on the features of the untouched checkpoint",
     "scratch": "the same model trained from random weights",
 }
+NO_BASELINE = "none: the checkpoint brought no head for this, and what one drawn at random gives says nothing"
 
 
 def console() -> Console:
@@ -122,9 +123,16 @@ def print_results(
     next_commands: dict[str, str],
     warnings: Sequence[dict[str, str]] = (),
     masked: bool = False,
+    drawn: bool = False,
 ) -> None:
-    """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next."""
+    """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next.
+
+    Args:
+        masked: the model finds masked words; drawn: the head of a language model was new, so that it had no baseline.
+    """
     out = console()
+    if drawn:
+        results = {key: value for key, value in results.items() if "_baseline_" not in key}
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
     for split in splits:
         shown = "test" if split == "test" else "validation"
@@ -156,6 +164,8 @@ def print_results(
         out.print(
             "  perplexity: of the masked tokens alone, the same ones as before training (pseudo-perplexity)"
         )
+    if drawn and splits:
+        out.print(f"  baseline: {NO_BASELINE}")
     for kind, what in BESIDE.items():
         if any(f"_{kind}_" in key for key in results):
             out.print(f"  {kind}: {what}")

@@ -91,7 +91,7 @@ def test_a_run_leaves_what_all_runs_leave(finished: Run) -> None:
         assert (folder / name).is_file()
     card = card_text(read_record(folder), "me/adapted")
     assert "pipeline_tag: fill-mask" in card and "pseudo-perplexity" in card and "classes" not in card
-    assert "None" not in card and "the checkpoint before training" in card
+    assert "None" not in card and "the checkpoint brought no head for this" in card
 
 
 def test_plain_transformers_reads_it_with_the_words_still_tied(finished: Run) -> None:
