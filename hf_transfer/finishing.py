@@ -120,6 +120,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.saving import check_saved, reference, save
     from hf_transfer.scratch import forget
     from hf_transfer.shift.settling import warnings_after
+    from hf_transfer.validated import chosen_on_validation
     from hf_transfer.verdicts import verdicts
     from hf_transfer.voting import votes
 
@@ -142,7 +143,8 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     if job.scratch:
         forget(folder)
     job.plan["warnings"] += poor  # for the report and the limits in the card
-    write_record(job, found, ledger, proof)
+    chosen = chosen_on_validation(job.setup, found, ledger)
+    write_record(job, found, ledger, proof, chosen)
     write_report(folder)
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
@@ -150,7 +152,7 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     commands = next_commands(job.recipe, run, job.task, moved)
     masked, drawn = job.task.name == "fill-mask", not job.task.target and bool(job.base["new"])
     name = headline(job.data.problem_type)
-    print_results(run.metrics, name, run.output_dir, commands, poor, masked, drawn)
+    print_results(run.metrics, name, run.output_dir, commands, poor, masked, drawn, chosen)
 
 
 def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:

@@ -124,11 +124,13 @@ def print_results(
     warnings: Sequence[dict[str, str]] = (),
     masked: bool = False,
     drawn: bool = False,
+    chosen: Sequence[str] = (),
 ) -> None:
     """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next.
 
     Args:
-        masked: the model finds masked words; drawn: the head of a language model was new, so that it had no baseline.
+        masked: the model finds masked words; drawn: the head of a language model was new, so that it had no baseline;
+            chosen: what was chosen on validation.
     """
     out = console()
     if drawn:
@@ -136,8 +138,8 @@ def print_results(
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
     for split in splits:
         shown = "test" if split == "test" else "validation"
-        chosen = " (chosen here)" if split == "eval" and "train_loss" in results else ""
-        table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        here = f" ({', '.join(chosen)} chosen here)" if split == "eval" and chosen else ""
+        table = Table(title=f"{shown}{here}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         others = [kind for kind in BESIDE if any(key.startswith(f"{split}_{kind}_") for key in results)]
         for column in ("  metric", "value", "95 % interval", "baseline", *others):
             table.add_column(column, justify="left" if column.strip() == "metric" else "right")

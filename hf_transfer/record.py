@@ -166,9 +166,17 @@ def _shortened(labels: Sequence[str], most: int = 8) -> str:
 
 
 def write_record(
-    job: Job, found: Assessment, ledger: list[dict[str, Any]], proof: dict[str, Any] | None
+    job: Job,
+    found: Assessment,
+    ledger: list[dict[str, Any]],
+    proof: dict[str, Any] | None,
+    chosen: Sequence[str] = (),
 ) -> None:
-    """Write `run.json`, the last file of a run but for what is drawn from it."""
+    """Write `run.json`, the last file of a run but for what is drawn from it.
+
+    Args:
+        chosen: what was chosen on validation.
+    """
     setup, task, data, base, plan = job.setup, job.task, job.data, job.base, job.plan
     args = setup.args
     origin = base.get("origin") or {}  # of a checkpoint that was adapted in a run before this one
@@ -206,6 +214,7 @@ def write_record(
         "global_step": sum(phase["steps"] for phase in ledger),
         "seconds": {"train": sum(phase["seconds"] for phase in ledger)},
         "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
+        "chosen_on_validation": list(chosen),
         "thresholds": found.thresholds,
         "pooling": setup.pooling,
         "probe_pooling": job.probe.pooling if job.probe else None,

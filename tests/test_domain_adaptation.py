@@ -94,7 +94,10 @@ def test_the_table_has_perplexity_before_and_after_and_the_gain(
     # The head was new: what it said before training is no figure to compare with.
     assert f"{found['eval_baseline_perplexity']:.4f}" not in out and "drawn at random" in out
     card = (Path(whole.language_model.output_dir) / "README.md").read_text()
-    assert "baseline is left out: the checkpoint brought no head" in card and "better than the baseline" not in card
+    assert (
+        "baseline is left out: the checkpoint brought no head" in card
+        and "better than the baseline" not in card
+    )
     report = (Path(whole.language_model.output_dir) / "report.html").read_text()
     assert "baseline is left out: the checkpoint brought no head" in report
     assert whole.gain.low <= whole.gain.second - whole.gain.first <= whole.gain.high

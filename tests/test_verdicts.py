@@ -6,8 +6,15 @@ from typing import Any
 
 from hf_transfer.verdicts import agreed, no_better
 
-POOR = {"test_accuracy": 0.5, "test_baseline_accuracy": 0.5, "eval_accuracy": 0.4, "eval_baseline_accuracy": 0.6}
-BELOW = "accuracy 0.5000 is below that of a solved head on the untouched checkpoint, 0.9000: negative transfer"
+POOR = {
+    "test_accuracy": 0.5,
+    "test_baseline_accuracy": 0.5,
+    "eval_accuracy": 0.4,
+    "eval_baseline_accuracy": 0.6,
+}
+BELOW = (
+    "accuracy 0.5000 is below that of a solved head on the untouched checkpoint, 0.9000: negative transfer"
+)
 LESS = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
 
 

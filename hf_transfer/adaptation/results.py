@@ -123,7 +123,11 @@ def _rows(found: Adaptation) -> list[tuple[str, str, str, str]]:
     kind = "of masked tokens" if found.language_model.record["task"] == "fill-mask" else "of the next token"
     for prefix, split in (("eval", "validation"), ("test", "test")):
         if f"{prefix}_perplexity" in results:
-            rows.append(_row(f"  perplexity {kind} ({split} texts)", f"{prefix}_perplexity", results, not _drawn(found)))
+            rows.append(
+                _row(
+                    f"  perplexity {kind} ({split} texts)", f"{prefix}_perplexity", results, not _drawn(found)
+                )
+            )
     record = found.run.record
     prefix = "test" if "test" in record["evaluated_on"] else "eval"
     name, key = record["headline"], f"{prefix}_{record['headline']}"

@@ -167,6 +167,6 @@ def measured_words(record: Record) -> str:
     rows = f"{len(record.predictions):,} rows of " if record.predictions is not None else ""
     if not record.phases:
         return f"{rows}the {record.split} split; nothing was trained or chosen in this run"
-    if record.measured == "test":
+    if record.measured == "test" or record.run.get("chosen_on_validation") == []:
         return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
     return f"{rows}the {record.split} split: chosen and reported on validation, so a little flattering"

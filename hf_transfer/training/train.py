@@ -89,6 +89,7 @@ class Setup:
         "own"  # what a solved head reads: what the model's class reads, or the mean over the tokens
     )
     features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
+    chosen: list[str] = field(default_factory=list)  # what was chosen on validation rows before training
 
     @property
     def folder(self) -> Path:
