@@ -222,7 +222,15 @@ class Arguments:
         return name in self.given
 
     def data(self) -> dict[str, Any]:
-        """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length."""
+        """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length.
+
+        Raises Problems where a file or checkpoint is not there that a flag names, with all else that is wrong with the data.
+        """
+        from hf_transfer.data.named import missing, wrong
+
+        named = {name: getattr(self, name) for name in our_flags(type(self))}
+        if missing(named):
+            raise Problems(*wrong(named))
         seed = self.given["seed"].value if self.asked("seed") else 42
         return {name: getattr(self, name) for name in FOR_DATA} | {"seed": seed}
 
@@ -299,9 +307,11 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
     given |= line.given
     asked = {name: item.value for name, item in given.items()}
-    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls)]
+    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls), *_no_strategy(asked)]
     if problems:
-        raise Problems(*problems)
+        from hf_transfer.data.named import wrong
+
+        raise Problems(*problems, *wrong(asked))
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
     arguments.given, arguments.typed = given, argv is None
     if isinstance(arguments.strategy, str):
@@ -311,6 +321,19 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
         arguments.early_stopping_patience = None
         arguments.notes.append(f"{off}: early stopping is off")
     return arguments
+
+
+def _no_strategy(asked: dict[str, Any]) -> list[Problem]:
+    """Names of strategies that there are not."""
+    from hf_transfer.strategies.phases import check_name
+
+    found: list[Problem] = []
+    for name in ("strategy", "adapt_strategy"):
+        try:
+            check_name(asked.get(name), f"--{name}")
+        except Problems as error:
+            found += error.problems
+    return found
 
 
 def _unread(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:
