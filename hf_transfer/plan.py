@@ -55,6 +55,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         facts.add_row(f"  {name}", _escape(str(value)))
     out.print(facts)
     for phase in plan["phases"]:
+        out.print(_escape(_phase_title(phase)))
         out.print(_phase_table(phase))
     for note in plan["notes"]:
         out.print(f"  note: {_escape(note)}")
@@ -62,17 +63,19 @@ def print_plan(plan: dict[str, Any]) -> None:
     out.print()
 
 
-def _phase_table(phase: dict[str, Any]) -> Table:
+def _phase_title(phase: dict[str, Any]) -> str:
     if (solver := phase.get("solve")) == "knn":
-        title = f"{phase['name']}: the most similar training rows vote, by features that are read once"
-    elif solver:
-        title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
-    else:
-        title = (
-            f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
-            f"{phase['warmup_steps']} warmup steps"
-        )
-    table = Table(title=_escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        return f"{phase['name']}: the most similar training rows vote, by features that are read once"
+    if solver:
+        return f"{phase['name']}: the head is solved ({solver}) on features that are read once"
+    return (
+        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
+        f"{phase['warmup_steps']} warmup steps"
+    )
+
+
+def _phase_table(phase: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("  layer group")
     for column in ("parameters", "learning", "learning rate", "weight decay", ""):
         table.add_column(column, justify="right" if column else "left")
@@ -92,7 +95,7 @@ def _phase_table(phase: dict[str, Any]) -> Table:
             f"{sum(row['learning'] for row in rows):,}",
             rate,
             f"{phase['weight_decay']:g}" if first["learning_rate"] is not None else "-",
-            ("solved" if solver else "learns") if first["learns"] else "frozen",
+            ("solved" if phase.get("solve") else "learns") if first["learns"] else "frozen",
         )
     return table
 

@@ -117,15 +117,25 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
             if batch != args.per_device_train_batch_size
             else ""
         ),
-        "best model": f"by {args.metric_for_best_model}"
-        if args.load_best_model_at_end and not setup.phases[-1].solve
-        else "the last one",
-        "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
+        "best model": _best(setup),
+        "machine": f"{described['device']}, {_counted(described['threads'], 'thread')}, "
+        f"{_counted(args.world_size, 'process')}, "
         + {"no": "fp32"}.get(args.mixed_precision, args.mixed_precision),
         "expected": expected,
         "folder": args.output_dir,
         "licences": f"{base.get('license') or 'not known'} (base model), {data.source['license'] or 'not known'} (data)",
     }
+
+
+def _best(setup: Setup) -> str:
+    if setup.phases[-1].solve:
+        return "the vote of neighbours" if votes(setup) else "the one with the solved head"
+    return f"by {setup.args.metric_for_best_model}" if setup.args.load_best_model_at_end else "the last one"
+
+
+def _counted(number: int, name: str) -> str:
+    """`1 thread`, `2 processes`."""
+    return f"{number} {name}" + ("" if number == 1 else "es" if name.endswith("s") else "s")
 
 
 def _new(setup: Setup, base: dict[str, Any]) -> str:
