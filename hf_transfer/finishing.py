@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hf_transfer.probing import Probe
     from hf_transfer.scratch import Scratch
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
 

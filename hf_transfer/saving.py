@@ -19,7 +19,7 @@ from hf_transfer.voting import all_vote, votes
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.finishing import Job
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 ROWS = 8
 SPLITS = ("test", "validation", "train")

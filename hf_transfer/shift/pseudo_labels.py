@@ -16,7 +16,7 @@ from hf_transfer.run import read_json, write_json
 from hf_transfer.strategies.shift import SINGLE
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 FILE = "pseudo_labels.json"  # of the phase's folder: numbers of target rows, label ids, probabilities
 

@@ -12,7 +12,7 @@ from hf_transfer.run import MARKER, RUN, read_json
 from hf_transfer.strategies.peft_methods import name_of
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 # Training arguments that do not change what is learned; whatever is not named here does, newer arguments too.
 HARMLESS = frozenset(
