@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.hub.access import Access
 from hf_transfer.hub.push import push
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
+from hf_transfer.run import Run
+from hf_transfer.run_folder import MARKER, PREDICTIONS, RESULTS, write_json
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment

@@ -16,7 +16,7 @@ from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
 from hf_transfer.plan import duration, step_seconds
-from hf_transfer.run import MARKER, RUN, read_json, write_json
+from hf_transfer.run_folder import MARKER, RUN, read_json, write_json
 from hf_transfer.strategies.peft_methods import merges, name_of
 from hf_transfer.training.checkpoints import revision_of
 from hf_transfer.training.resuming import begun_with

@@ -14,7 +14,7 @@ from small_training import changed, make_setup, state
 from transformers import TrainerCallback
 
 from hf_transfer.finishing import _train_results
-from hf_transfer.run import HISTORY, PHASES, read_json
+from hf_transfer.run_folder import HISTORY, PHASES, read_json
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.training.phase import phase_arguments, phase_trainer

@@ -12,7 +12,7 @@ from hf_transfer.evaluation.classification import probabilities
 from hf_transfer.plan import console
 from hf_transfer.predict import shared_scores
 from hf_transfer.ranks import from_first
-from hf_transfer.run import read_json, write_json
+from hf_transfer.run_folder import read_json, write_json
 from hf_transfer.strategies.shift import SINGLE
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.anatomy import HEAD
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 from hf_transfer.strategies.rates import decay_names, group_rates
 
 if TYPE_CHECKING:

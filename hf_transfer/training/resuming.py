@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapters import adapter_of
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import MARKER, RUN, read_json
+from hf_transfer.run_folder import MARKER, RUN, read_json
 from hf_transfer.strategies.peft_methods import name_of
 
 if TYPE_CHECKING:

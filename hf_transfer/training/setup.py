@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from hf_transfer.adapters import adapter_of
 from hf_transfer.anatomy import LayerGroup
-from hf_transfer.run import ADAPTER
+from hf_transfer.run_folder import ADAPTER
 from hf_transfer.shift.target import Target
 from hf_transfer.strategies.alignment import Alignment
 from hf_transfer.strategies.features import Readout

@@ -17,7 +17,7 @@ from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.progress import EvaluationClock
 from hf_transfer.ranks import wait
-from hf_transfer.run import HISTORY, PHASES, read_json, write_json
+from hf_transfer.run_folder import HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
 from hf_transfer.shift.pseudo_labels import joined
 from hf_transfer.shift.settling import entry_of
