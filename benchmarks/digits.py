@@ -10,12 +10,12 @@ images and on inverted, noisy ones that the adaptation never saw. One row of the
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results_file import add, held
 
 STRATEGIES = ("scratch", "full", "lp-ft", "feature-extraction")
 FIELDS = ("seed", "strategy", "clean", "shifted")
@@ -128,16 +128,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    done = {int(row["seed"]) for row in csv.DictReader(asked.out.open())} if asked.out.is_file() else set()
+    done = {int(seed) for (seed,) in held(asked.out, ["seed"])}
     for seed in sorted(set(range(asked.seeds)) - done):
         with tempfile.TemporaryDirectory() as folder:
             found = one_seed(seed, Path(folder))
-        new = not asked.out.is_file()
-        with asked.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerows(found)
+        for row in found:
+            add(asked.out, row, FIELDS)
         print(*found, sep="\n", flush=True)
 
 

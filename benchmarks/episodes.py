@@ -10,12 +10,12 @@ features are read once, and all solvers see the same episodes.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from results_file import add
 
 SETS = {"omniglot": "image-classification", "trec": "text-classification"}
 
@@ -91,12 +91,7 @@ def main() -> None:
         }
         print(row, flush=True)
         if asked.out:
-            new = not asked.out.is_file()
-            with asked.out.open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            add(asked.out, row)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ DeepSpeed, no GPU) gets a row with the reason. Needs torch >= 2.11 and transform
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from results_file import add
 
 CONFIGS = Path(__file__).resolve().parent.parent / "accelerate_configs"
 CASES = ("single_gpu.yaml", "fsdp2.yaml", "zero2.yaml", "zero3.yaml")
@@ -71,7 +72,7 @@ def measure(case: str, out: str, small: bool, batch: int, length: int, steps: in
         "loss": round(result.training_loss, 4),
         **{name: found[name] for name in ("torch", "transformers", "accelerate")},
     }
-    append(out, row)
+    add(Path(out), row, COLUMNS)
 
 
 def random_trainer(folder: str, small: bool, batch: int, length: int, steps: int):
@@ -99,16 +100,6 @@ def random_trainer(folder: str, small: bool, batch: int, length: int, steps: int
     return PhaseTrainer(model=model, args=args, phase=phase, groups=groups, train_dataset=rows)
 
 
-def append(out: str, row: dict) -> None:
-    """One row at the end of the csv file, with a head if it is new."""
-    new = not Path(out).exists()
-    with open(out, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def launch(case: str, asked: argparse.Namespace) -> bool:
     """One case in a process of its own; a row with the reason if it fails."""
     before = Path(asked.out).read_text() if Path(asked.out).exists() else ""
@@ -121,7 +112,8 @@ def launch(case: str, asked: argparse.Namespace) -> bool:
     done = subprocess.run(call, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     if done.returncode or Path(asked.out).read_text() == before:
         lines = [line for line in done.stderr.splitlines() if "Error" in line and "Child" not in line]
-        append(asked.out, {"case": case, "reason": (lines or ["it ended without a word"])[-1].strip()[:300]})
+        why = (lines or ["it ended without a word"])[-1].strip()[:300]
+        add(Path(asked.out), {"case": case, "reason": why}, COLUMNS)
         return False
     return True
 

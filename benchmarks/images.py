@@ -9,13 +9,14 @@ random weights, for as many epochs.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import tempfile
 import time
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from results_file import add, held
 
 STRATEGIES = ("feature-extraction", "full", "lp-ft", "lora", "scratch")
 FIELDS = ("model", "strategy", "seed", "accuracy", "f1_macro", "seconds")
@@ -58,11 +59,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     asked = parser.parse_args()
-    done = set()
-    if asked.out.is_file():
-        done = {(r["model"], r["strategy"], int(r["seed"])) for r in csv.DictReader(asked.out.open())}
+    done = held(asked.out, FIELDS[:3])
     for seed, strategy, model in product(asked.seeds, asked.strategies, asked.models):
-        if (model.name, strategy, seed) in done:
+        if (model.name, strategy, str(seed)) in done:
             continue
         folder, started = tempfile.mkdtemp(), time.monotonic()
         found = measured(model, asked.data, strategy, seed, folder)
@@ -70,12 +69,7 @@ def main() -> None:
         row: dict[str, Any] = {"model": model.name, "strategy": strategy, "seed": seed}
         row |= {key: round(found[f"eval_{key}"], 4) for key in ("accuracy", "f1_macro")}
         row["seconds"] = round(time.monotonic() - started, 1)
-        new = not asked.out.is_file()
-        with asked.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        add(asked.out, row, FIELDS)
         print(row, flush=True)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from results_file import add, held
 
 METHODS = ("source", "dann", "coral", "pseudo")
 FIELDS = ("rows", "test_rows", "epochs", "max_length", "seed", "method", "accuracy", "f1_macro", "source_accuracy",
@@ -149,9 +150,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.summary and asked.data is None:
         parser.error("--data is needed")
-    done = set()
-    if asked.out.is_file():
-        done = {tuple(row[name] for name in KEY) for row in csv.DictReader(asked.out.open())}
+    done = held(asked.out, KEY)
     for rows, seed, method in product(asked.rows, asked.seeds, asked.methods if not asked.summary else ()):
         key = (rows, asked.test_rows, asked.epochs, asked.max_length, seed, method)
         if tuple(map(str, key)) in done:
@@ -160,12 +159,7 @@ def main() -> None:
         row = dict(zip(KEY, key, strict=True)) | measured(asked, method, rows, seed, folder)
         row["seconds"] = round(time.monotonic() - started, 1)
         shutil.rmtree(folder)
-        new = not asked.out.is_file()
-        with asked.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        add(asked.out, row, FIELDS)
         print({name: value for name, value in row.items() if name != "right"}, flush=True)
     show(asked.out)
 

@@ -10,7 +10,6 @@ drawn once for all runs, is the test that is reported. Epochs are the recipe's: 
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from results_file import add, held
 
 SETS = {"sst2": ("sentence", "label"), "trec": ("text", "coarse_label")}
 STRATEGIES = (
@@ -76,14 +76,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     asked = parser.parse_args()
-    done = set()
-    if asked.out.is_file():
-        done = {
-            (r["set"], int(r["rows"]), int(r["seed"]), r["strategy"])
-            for r in csv.DictReader(asked.out.open())
-        }
+    done = held(asked.out, FIELDS[:4])
     for rows, seed, name, strategy in product(asked.rows, asked.seeds, asked.sets, asked.strategies):
-        if (name, rows, seed, strategy) in done:
+        if (name, str(rows), str(seed), strategy) in done:
             continue
         frames, folder = drawn(asked.data, name, rows, seed), tempfile.mkdtemp()
         started = time.monotonic()
@@ -96,12 +91,7 @@ def main() -> None:
             "probe": round(found["test_probe_accuracy"], 4),
         }
         row["seconds"] = round(time.monotonic() - started, 1)
-        new = not asked.out.is_file()
-        with asked.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        add(asked.out, row, FIELDS)
         print(row, flush=True)
 
 

@@ -69,7 +69,9 @@ class Arguments:
     train_file: str | None = flag("Data", None, "File or folder with the training rows.")
     validation_file: str | None = flag("Data", None, "File or folder with the validation rows.")
     test_file: str | None = flag("Data", None, "File or folder with the test rows.")
-    train_split: str | None = flag("Data", None, "Name of the training split, as in train[:10%].")
+    train_split: str | None = flag(
+        "Data", None, "Name of the training split, or part of it, as in train[:10%]."
+    )
     validation_split: str | None = flag("Data", None, "Name of the validation split.")
     test_split: str | None = flag("Data", None, "Name of the test split.")
     text_column: str | None = flag("Data", None, "Column that holds the text; found when unambiguous.")
@@ -101,15 +103,17 @@ class Arguments:
         "Transfer", None, 'Layer groups by hand, {"block.1": "regex of names"}, if they are not found.'
     )
     layer_decay: float | None = flag(
-        "Transfer", None, "Each layer below learns this much slower, as 0.9.", 0, 1
+        "Transfer", None, "Rate of each layer over that of the one above it, such as 0.9.", 0, 1
     )
     head_learning_rate: float | None = flag("Transfer", None, "Learning rate of the head only.", 0)
     early_stopping_patience: int | None = flag(
-        "Transfer", None, "Stop after so many evaluations no better.", 1
+        "Transfer", None, "Stop after so many evaluations without a better one.", 1
     )
 
     pooling: Literal["own", "mean", "auto"] | None = flag(
-        "Transfer", None, "What a solved head reads: own features of the class, the mean of tokens, or auto."
+        "Transfer",
+        None,
+        "What a solved head reads: own (what the model's class reads), mean (over the tokens), or auto.",
     )
     probe: bool = flag(
         "Transfer", True, "Measure a solved head on the untouched checkpoint too: what did training add?"
@@ -130,9 +134,13 @@ class Arguments:
     align: Literal["dann", "coral"] | None = flag(
         "Target domain", None, "Make features of training and target rows alike: dann or coral."
     )
-    align_weight: float | None = flag("Target domain", None, "How strongly: 1 for dann, 10 for coral.", 0)
+    align_weight: float | None = flag(
+        "Target domain", None, "How strongly to align; by default 1 for dann, 10 for coral.", 0
+    )
     pseudo_labels: bool | float | None = flag(
-        "Target domain", None, "Train on with target rows predicted this surely: true is 0.95."
+        "Target domain",
+        None,
+        "Train on with target rows of at least this predicted probability; true is 0.95.",
     )
 
     class_weights: list[str] | None = field(
@@ -142,22 +150,36 @@ class Arguments:
             "help": "auto: rare labels weigh more; or label=weight for each label.",
         },
     )
-    focal_gamma: float | None = flag("Regularization", None, "Focal loss: right rows weigh less, as 2.", 0)
+    focal_gamma: float | None = flag(
+        "Regularization", None, "Focal loss: rows that are right already weigh less; such as 2.", 0
+    )
     logit_adjustment: float | None = flag(
-        "Regularization", None, "Larger margins for rare labels: tau, as 1.", 0
+        "Regularization", None, "Larger margins for rare labels: tau, such as 1.", 0
     )
     weighted_sampling: bool = flag("Regularization", False, "Draw rows so that labels come equally often.")
-    r_drop: float | None = flag("Regularization", None, "R-Drop: two dropout passes shall agree, as 1.", 0)
-    l2_sp: float | None = flag("Regularization", None, "Pull to the pretrained weights, as 0.01.", 0)
+    r_drop: float | None = flag(
+        "Regularization", None, "R-Drop: two passes with dropout shall agree; weight, such as 1.", 0
+    )
+    l2_sp: float | None = flag(
+        "Regularization", None, "L2-SP: pull to the pretrained weights; strength, such as 0.01.", 0
+    )
     l2_sp_new: float | None = flag("Regularization", None, "With --l2_sp, pull new weights to 0.", 0)
-    mixout: float | None = flag("Regularization", None, "Chance of a pretrained entry in a matrix.", 0, 1)
-    mixup: float | None = flag("Regularization", None, "Blend training images: alpha, as 0.2.", 0)
+    mixout: float | None = flag(
+        "Regularization", None, "Mixout: chance that an entry of a matrix is the pretrained one.", 0, 1
+    )
+    mixup: float | None = flag("Regularization", None, "Blend training images: alpha, such as 0.2.", 0)
     cutmix: float | None = flag("Regularization", None, "Paste patches of training images: alpha.", 0)
     reinit_layers: int | None = flag("Regularization", None, "Draw the last so many blocks anew.", 1)
-    dropout: float | None = flag("Regularization", None, "Dropout of the model, all of it.", 0, 1)
-    ema: float | None = flag("Regularization", None, "Moving average of the weights: decay, as 0.999.", 0, 1)
-    soup: int | None = flag("Regularization", None, "Greedy soup of the best so many evaluations.", 2)
-    wise_ft: str | None = flag("Regularization", None, "Part of the way from start to end: 0 to 1, or auto.")
+    dropout: float | None = flag("Regularization", None, "Rate of every dropout in the model.", 0, 1)
+    ema: float | None = flag(
+        "Regularization", None, "Moving average of the weights: decay, such as 0.999.", 0, 1
+    )
+    soup: int | None = flag(
+        "Regularization", None, "Mean of the weights of so many best evaluations (greedy soup).", 2
+    )
+    wise_ft: str | None = flag(
+        "Regularization", None, "WiSE-FT: weights this part of the way from start to end, 0 to 1, or auto."
+    )
 
     peft: Literal[
         "none",
@@ -191,7 +213,7 @@ class Arguments:
     use_rslora: bool = flag("PEFT", False, "Scale by alpha / sqrt(r): for high ranks.")
     use_dora: bool = flag("PEFT", False, "Learn a magnitude beside the direction (DoRA).")
     loraplus_lr_ratio: float | None = flag(
-        "PEFT", None, "The second matrices learn so much faster than the first (LoRA+), as 16.", 0
+        "PEFT", None, "The second matrices learn so much faster than the first (LoRA+), such as 16.", 0
     )
     num_virtual_tokens: int = flag("PEFT", 20, "Learned tokens before the text: prefix and prompt tuning.", 1)
     adapter_reduction_factor: float | None = flag(
@@ -222,7 +244,15 @@ class Arguments:
         return name in self.given
 
     def data(self) -> dict[str, Any]:
-        """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length."""
+        """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length.
+
+        Raises Problems where a file or checkpoint is not there that a flag names, with all else that is wrong with the data.
+        """
+        from hf_transfer.data.named import missing, wrong
+
+        named = {name: getattr(self, name) for name in our_flags(type(self))}
+        if missing(named):
+            raise Problems(*wrong(named))
         seed = self.given["seed"].value if self.asked("seed") else 42
         return {name: getattr(self, name) for name in FOR_DATA} | {"seed": seed}
 
@@ -299,9 +329,11 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
     given |= line.given
     asked = {name: item.value for name, item in given.items()}
-    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls)]
+    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls), *_no_strategy(asked)]
     if problems:
-        raise Problems(*problems)
+        from hf_transfer.data.named import wrong
+
+        raise Problems(*problems, *wrong(asked))
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
     arguments.given, arguments.typed = given, argv is None
     if isinstance(arguments.strategy, str):
@@ -311,6 +343,19 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
         arguments.early_stopping_patience = None
         arguments.notes.append(f"{off}: early stopping is off")
     return arguments
+
+
+def _no_strategy(asked: dict[str, Any]) -> list[Problem]:
+    """Names of strategies that there are not."""
+    from hf_transfer.strategies.phases import check_name
+
+    found: list[Problem] = []
+    for name in ("strategy", "adapt_strategy"):
+        try:
+            check_name(asked.get(name), f"--{name}")
+        except Problems as error:
+            found += error.problems
+    return found
 
 
 def _unread(asked: dict[str, Any], cls: type[Arguments]) -> list[Problem]:

@@ -14,33 +14,37 @@ from hf_transfer.strategies.phases import AUTO, Phase, phases
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
+    from hf_transfer.pretrained import Pretrained
+    from hf_transfer.shift.target import Target
+    from hf_transfer.strategies.regularization import Regularization
+    from hf_transfer.strategies.shift import Shift
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def make_setup(
     task: Task,
-    model: Any,
-    data: Data,
-    prepared: Any,
-    processor: Any,
+    base: Pretrained,
     args: Any,
     strategy: Any,
     modifiers: dict[str, float | None],
     patterns: Mapping[str, str] | None,
     metrics: Any,
+    **given: Any,
 ) -> Setup:
     """What the phases of a run share; `auto` stands as everything learning until it is chosen.
 
     Args:
         modifiers: `layer_decay`, `head_learning_rate` and `loraplus_lr_ratio` as given for the whole run.
         patterns: layer groups named by hand.
+        **given: further fields of `Setup`.
     """
     from hf_transfer.language import Logged, check_phases, measured, shifts
     from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.strategies.rates import check_loraplus
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
+    model = base.model
     groups = _groups(model, strategy, modifiers["layer_decay"], patterns)
     planned = planned_phases("full" if strategy in AUTO else strategy, groups, modifiers)
     check_peft(groups, {name for phase in planned for name in phase.learns}, adapter_of(model) is not None)
@@ -54,13 +58,58 @@ def make_setup(
         phases=planned,
         trainable=frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad),
         args=args,
-        prepared=prepared,
-        collator=task.collator(processor),
-        processor=processor,
-        compute_metrics=partial(_measured, data, tuple(metrics or ())) if task.target else measured,
-        train_collator=task.train_collator(processor) if task.train_collator else None,
+        prepared=base.prepared,
+        collator=task.collator(base.processor),
+        processor=base.processor,
+        compute_metrics=partial(_measured, base.data, tuple(metrics or ())) if task.target else measured,
+        train_collator=task.train_collator(base.processor) if task.train_collator else None,
         logged=None if task.target else Logged(shifts(task)),
+        **given,
     )
+
+
+def settle(
+    setup: Setup,
+    base: Pretrained,
+    strategy: Any,
+    modifiers: dict[str, float | None],
+    *,
+    pooling: str | None,
+    begun: dict[str, Any],
+    shift: Shift,
+    target: Target | None,
+    regularization: Regularization,
+) -> tuple[Any, list[str]]:
+    """Choose what was left open, and give the run what acts beside its phases: heads to solve, target rows, regularisers.
+
+    Args:
+        setup: changed in place.
+        begun: the settings that a resumed run was begun with.
+
+    Returns:
+        The strategy, chosen where `auto` was asked for, and sentences for the plan.
+
+    Raises:
+        Problems: something that does not go together, or would have no effect.
+    """
+    from hf_transfer.choosing import chosen_strategy
+    from hf_transfer.pooling import settle_pooling
+    from hf_transfer.regularizing import regularize
+    from hf_transfer.shift.settling import settle_shift
+    from hf_transfer.solving import settle_solvers
+
+    taken, notes = strategy, []
+    if strategy in AUTO:
+        taken, why = chosen_strategy(setup, base.data) if setup.args.do_train else ("full", "")
+        setup.phases = planned_phases(taken, setup.groups, modifiers)
+        notes += [why] if why else []
+    notes += settle_solvers(setup)
+    notes += settle_pooling(setup, pooling, strategy, begun)
+    notes += settle_shift(setup, shift, target)
+    # A model that pools has its head in another place.
+    own = setup.model is base.model
+    fresh = [*base.facts["new"], *base.redrawn] if own else ["classifier.weight", "classifier.bias"]
+    return taken, notes + regularize(setup, base.data, regularization, fresh)
 
 
 def planned_phases(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> list[Phase]:

@@ -14,7 +14,7 @@ from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
@@ -31,6 +31,8 @@ def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
         is_peft=setup.is_peft,
         one_label=data.problem_type == "single_label_classification",
     )
+    if facts.known is not None:
+        setup.chosen.append("strategy")
     name, reason = choose(facts)
     return name, f"--strategy auto takes {name}. {reason}"
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.adaptation.base import adapted_base
-from hf_transfer.assembling import make_setup, planned_phases
-from hf_transfer.embedded import hub_id_of
+from hf_transfer.assembling import make_setup, settle
+from hf_transfer.comparisons import Comparisons, measured_before, possible
 from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, half_precision_notes, use_threads
 from hf_transfer.hub.access import checked_push
-from hf_transfer.licenses import base_license
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
-from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
-from hf_transfer.problems import Problem, Problems
+from hf_transfer.pretrained import pretrained
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.run import (
-    MARKER,
-    Run,
-    check_folder,
-    claim,
-    files_before,
-    is_pooled,
-    write_json,
-)
-from hf_transfer.strategies.peft_methods import kind_of, merges, name_of, peft_method
-from hf_transfer.strategies.phases import AUTO, Phase
+from hf_transfer.run import Run
+from hf_transfer.run_folder import MARKER, check_folder, claim, files_before, write_json
+from hf_transfer.strategies.peft_methods import peft_method
+from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.shift import Shift
 from hf_transfer.training.resuming import begun_with, check_resumed, keep_global_batch, settings
 from hf_transfer.training_arguments import from_hub, resumed, training_arguments
 
@@ -135,149 +125,101 @@ def finetune(
     """
     from hf_transfer.data import Data, load
     from hf_transfer.evaluation.classification import headline
-    from hf_transfer.forgetting import before, watching
-    from hf_transfer.general_text import general_lines, no_language_head
-    from hf_transfer.language import check_asked, head_words, read_losses, shifts
+    from hf_transfer.language import check_asked
     from hf_transfer.plan import print_plan
-    from hf_transfer.pooling import check_pooling, settle_pooling
+    from hf_transfer.pooling import check_pooling
     from hf_transfer.record import make_plan
-    from hf_transfer.regularizing import rebuilt, regularize
-    from hf_transfer.scratch import comparing, scratch_note, train_from_scratch
-    from hf_transfer.shift.settling import settle_shift
-    from hf_transfer.shift.target import encoded, read_target
-    from hf_transfer.solving import settle_solvers
-    from hf_transfer.strategies import shift
-    from hf_transfer.strategies.lora import adapter_notes
-    from hf_transfer.strategies.prompts import leave_room
-    from hf_transfer.strategies.regularization import Regularization, check
+    from hf_transfer.regularizing import checked
+    from hf_transfer.scratch import scratch_note, train_from_scratch
+    from hf_transfer.shift.target import checked_shift, encoded
     from hf_transfer.tasks import find
     from hf_transfer.training.train import start_of, train
 
     task = find(task) if isinstance(task, str) else task
-    if isinstance(peft_config, str):
-        peft_config = peft_method(peft_config)
+    peft_config = peft_method(peft_config) if isinstance(peft_config, str) else peft_config
+    comparisons = Comparisons(probe, compare_scratch, watch_forgetting, forgetting_file)
     if not task.target:
-        comparing_answers = {"watch_forgetting": watch_forgetting, "forgetting_file": forgetting_file}
-        comparing_answers |= {"compare_scratch": compare_scratch}
-        check_asked(strategy, pooling, peft_config, **comparing_answers)
-        probe = False
+        check_asked(strategy, pooling, peft_config, comparisons)
     if seed is None:
         seed = args.get("seed") if isinstance(args, dict) else getattr(args, "seed", None)
     drawn: dict[str, Any] = {} if seed is None else {"seed": seed}
     data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
-    args, gave_way = training_arguments(
-        args, task, strategy, peft_config, seed, len(data.splits.get("train", ()))
-    )
+
+    # What was asked for, settled and checked before the model is loaded.
+    rows = len(data.splits.get("train", ()))
+    args, gave_way = training_arguments(args, task, strategy, peft_config, seed, rows)
+    folder = Path(args.output_dir)
     check_world(args)
     check_pooling(pooling, task)
     check_arguments(args, data.problem_type)
     choose_best(args, data.problem_type, headline(data.problem_type), early_stopping_patience, metrics)
     check_metrics(metrics, data.problem_type, len(data.labels))
-    regularization = regularization or Regularization()
-    check(
-        regularization,
-        problem_type=data.problem_type,
-        labels=data.labels,
-        images="image" in task.inputs,
-        args=args,
-        is_peft=peft_config is not None,
-        own_objective=objective is not None,
-        validation="validation" in data.splits,
-    )
-    towards = shift.Shift(align, align_weight, pseudo_labels)
-    shift.check(
-        towards,
-        target=target_file is not None,
-        problem_type=data.problem_type,
-        args=args,
-        taken=regularization.on() | ({"objective": objective} if objective else {}),
-    )
-    target_rows = read_target(target_file, data) if target_file is not None else None
+    regularization = checked(regularization, task, data, args, peft_config, objective)
+    shift = Shift(align, align_weight, pseudo_labels)
+    target_rows = checked_shift(shift, target_file, data, args, regularization, objective)
     use_threads(cpu_threads)
-    notes = [*notes, *half_precision_notes(args), *(target_rows[2] if target_rows else [])]
     resume, start = resumed(args)
-    check_folder(Path(args.output_dir), resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
-    if resume:
-        notes = [*notes, *keep_global_batch(args, Path(args.output_dir))]
-    if hub_adapter_only and peft_config is not None and not merges(kind_of(peft_config)):
-        raise Problems(_nothing_else(peft_config))
+    check_folder(folder, resume=resume and not from_hub(args), overwrite=overwrite_output_dir)
+    begun_before = begun_with(folder) if resume else {}
+    notes = [*notes, *half_precision_notes(args), *(target_rows[2] if target_rows else [])]
+    notes += [*(keep_global_batch(args, folder) if resume else []), *gave_way]
     hub = from_first(
         args,
-        lambda: checked_push(
-            args, hub_adapter_only, hub_include_report, peft_config is not None, base_model_id or model
-        ),
+        lambda: checked_push(args, hub_adapter_only, hub_include_report, peft_config, base_model_id or model),
     )
-    model, processor = loaded(task, model, processor, data, args.seed)
-    new = new_parameters(model)
-    notes = list(dict.fromkeys([*notes, *gave_way, *(hub.notes if hub else ())]))  # each once
-    notes += [*in_fp32(model), *task.fit(processor, model)]
-    if not args.do_train and not new and task.target:
-        data, told = as_scored(model, data)
-        notes += told
-    notes += leave_room(model, processor, peft_config)
-    compare_scratch, told = comparing(compare_scratch, task, model, args.do_train)
-    notes += told
-    untouched = copy.deepcopy(model.config)
-    prepared = task.prepare(data, processor, model, max_length)
-    if not task.target:
-        prepared.warnings.extend(head_words(model, new))
-    if not args.do_train and is_pooled(model.config._name_or_path):
-        raise Problems(_only_a_head(model.config._name_or_path))
-    base = {"name": model.config._name_or_path, "class": type(model).__name__, "new": new}
-    base["weights"] = fingerprint(model, new)
-    if args.process_index == 0:
-        base |= base_license(base["name"], base_model_id or hub_id_of(base["name"]))
-        base |= adapted_base(base["name"])
-    redrawn, told = rebuilt(model, regularization, args.seed)
-    notes += told
-    if redrawn and probe:
-        probe = False
-        notes.append("There is no probe of the untouched checkpoint: blocks of it are drawn anew.")
-    general = general_lines(forgetting_file, watch_forgetting, task)
-    watch_forgetting, told = watching(watch_forgetting, args.do_train, redrawn)
-    notes += told
-    if general and (why := no_language_head(base["name"], processor)):
-        general = []
-        notes.append(why)
-    model = adapted(model, peft_config, args.seed)
-    notes += adapter_notes(model, loraplus_lr_ratio) if peft_config is not None else []
+    notes += hub.notes if hub else []
+
+    # The parts, put together.
+    base = pretrained(
+        task,
+        model,
+        processor,
+        data,
+        args,
+        regularization=regularization,
+        peft_config=peft_config,
+        loraplus_lr_ratio=loraplus_lr_ratio,
+        max_length=max_length,
+        base_model_id=base_model_id,
+    )
+    data = base.data
+    comparisons, told = possible(comparisons, task, args, base)
+    notes += [*base.notes, *told]
     modifiers = {
         "layer_decay": layer_decay,
         "head_learning_rate": head_learning_rate,
         "loraplus_lr_ratio": loraplus_lr_ratio,
     }
-    setup = make_setup(task, model, data, prepared, processor, args, strategy, modifiers, groups, metrics)
-    setup.callbacks, setup.early_stopping_patience = callbacks, early_stopping_patience
-    setup.objective = objective or setup.objective
-    setup.command = tuple(command)
-    asked = strategy
-    if strategy in AUTO:
-        from hf_transfer.choosing import chosen_strategy
-
-        strategy, why = chosen_strategy(setup, data) if args.do_train else ("full", "")
-        setup.phases = planned_phases(strategy, setup.groups, modifiers)
-        notes += [why] if why else []
-    notes += settle_solvers(setup)
-    notes += settle_pooling(setup, pooling, asked, begun_with(Path(args.output_dir)) if resume else {})
-    fresh = [*new, *redrawn] if setup.model is model else ["classifier.weight", "classifier.bias"]
-    target = encoded(task, target_rows[0], target_rows[1], processor) if target_rows else None
-    notes += settle_shift(setup, towards, target)
-    notes += regularize(setup, data, regularization, fresh)
-    notes += [scratch_note(setup)] if compare_scratch else []
-    begun = settings(setup, data.source["fingerprint"], base)
-    if resume:
-        notes += [*check_resumed(Path(args.output_dir), begun), start_of(setup, start)]
-    averaging = regularization.ema is not None, regularization.soup or 0
-    check_disk(Path(args.output_dir), model, args, *averaging)
-    check_optimizer(args, model)
+    given: dict[str, Any] = {"callbacks": callbacks, "early_stopping_patience": early_stopping_patience}
+    given |= {"command": tuple(command), **({"objective": objective} if objective else {})}
+    setup = make_setup(task, base, args, strategy, modifiers, groups, metrics, **given)
+    strategy, told = settle(
+        setup,
+        base,
+        strategy,
+        modifiers,
+        pooling=pooling,
+        begun=begun_before,
+        shift=shift,
+        target=encoded(task, *target_rows[:2], base.processor) if target_rows else None,
+        regularization=regularization,
+    )
+    notes += told
+    notes += [scratch_note(setup)] if comparisons.compare_scratch else []
+    begun = settings(setup, data.source["fingerprint"], base.facts)
+    notes += [*check_resumed(folder, begun), start_of(setup, start)] if resume else []
+    check_disk(folder, setup.model, args, regularization.ema is not None, regularization.soup or 0)
+    check_optimizer(args, setup.model)
     wait(args)  # nothing is left behind where another process has refused: Trainer makes the folder
-    plan = make_plan(setup, task, data, base, recipe, strategy, notes)
+
+    # From here on the run folder is ours.
+    plan = make_plan(setup, task, data, base.facts, recipe, strategy, list(dict.fromkeys(notes)))
     plan["facts"] |= {"push": hub.fact} if hub else {}
     job = Job(
         task,
         data,
         setup,
-        base,
+        base.facts,
         plan,
         recipe,
         metrics or (),
@@ -289,33 +231,13 @@ def finetune(
     wait(args)  # a process that is late must find the folder as it was, and not the run that begins here
     if args.process_index == 0:
         print_plan(plan)
-        _begin(Path(args.output_dir), begun, resume, overwrite_output_dir)
-    if args.do_train and probe:
-        from hf_transfer.probing import probe as probed
-
-        job = replace(job, probe=probed(setup, measured_splits(args, data)))
-    if args.do_train and not task.target:
-        job = replace(job, untouched=read_losses(setup, measured_splits(args, data), shifts(task)))
-    if watch_forgetting:
-        job = replace(job, before=before(setup, own_head=not new), general=general)
+        _begin(folder, begun, resume, overwrite_output_dir)
+    job = measured_before(job, comparisons)
     ledger = train(setup, resume, start) if args.do_train else []
-    if compare_scratch:
-        found = train_from_scratch(task, untouched, setup, measured_splits(args, data), resume)
-        job = replace(job, scratch=found)
+    if comparisons.compare_scratch:
+        scratch = train_from_scratch(task, base.config, setup, measured_splits(args, data), resume)
+        job = replace(job, scratch=scratch)
     return finish(job, ledger)
-
-
-def _nothing_else(peft_config: Any) -> Problem:
-    what = f"{name_of(peft_config)} leaves no merged model, so the adapter is pushed alone in any case"
-    return Problem("--hub_adapter_only", what, "leave it out")
-
-
-def _only_a_head(name: str) -> Problem:
-    what = f"{name} reads the mean over its tokens: the class of the task does not, and has drawn a head of its own"
-    return Problem("--do_train false", what, f"use it with hft predict {name}, or train")
-
-
-# The arrows of the way, in their order.
 
 
 def _begin(folder: Path, begun: dict[str, Any], resume: bool, overwrite: bool) -> None:

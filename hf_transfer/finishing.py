@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.hub.access import Access
 from hf_transfer.hub.push import push
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
+from hf_transfer.run import Run
+from hf_transfer.run_folder import MARKER, PREDICTIONS, RESULTS, write_json
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.probing import Probe
     from hf_transfer.scratch import Scratch
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
 
@@ -114,13 +115,14 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
     from hf_transfer.evaluation.classification import headline
     from hf_transfer.forgetting import add_weights
     from hf_transfer.plan import print_results
-    from hf_transfer.probing import pooling_hint, transfer_warnings
     from hf_transfer.record import next_commands, write_record
     from hf_transfer.report import write_card, write_report
     from hf_transfer.saved import placed
     from hf_transfer.saving import check_saved, reference, save
-    from hf_transfer.scratch import forget, scratch_warnings
+    from hf_transfer.scratch import forget
     from hf_transfer.shift.settling import warnings_after
+    from hf_transfer.validated import chosen_on_validation
+    from hf_transfer.verdicts import verdicts
     from hf_transfer.voting import votes
 
     folder = Path(run.output_dir)
@@ -138,25 +140,20 @@ def _write(run: Run, job: Job, found: Assessment, ledger: list[dict[str, Any]]) 
         with placed(folder) as beside:
             found.predictions.to_parquet(beside / PREDICTIONS)
     proof = None if trained is None else check_saved(job, trained)
-    poor = [*warnings_after(ledger), *_no_better(run.metrics, headline(job.data.problem_type))]
-    if job.probe:
-        hint = pooling_hint(job.setup, job.probe)
-        learned = not all(phase.solve for phase in job.setup.phases)
-        poor += hint or transfer_warnings(
-            job.data, found.logits, job.probe.logits, job.probe.pooling, learned
-        )
+    poor = [*warnings_after(ledger), *verdicts(job, found)]
     if job.scratch:
-        poor += scratch_warnings(job.data, found.logits, job.scratch)
         forget(folder)
     job.plan["warnings"] += poor  # for the report and the limits in the card
-    write_record(job, found, ledger, proof)
+    chosen = chosen_on_validation(job.setup, found, ledger)
+    write_record(job, found, ledger, proof, chosen)
     write_report(folder)
     write_card(folder)
     (folder / MARKER).unlink(missing_ok=True)
     moved = any(not entry.get("solved") for entry in ledger)
     commands = next_commands(job.recipe, run, job.task, moved)
-    masked = job.task.name == "fill-mask"
-    print_results(run.metrics, headline(job.data.problem_type), run.output_dir, commands, poor, masked)
+    masked, drawn = job.task.name == "fill-mask", not job.task.target and bool(job.base["new"])
+    name = headline(job.data.problem_type)
+    print_results(run.metrics, name, run.output_dir, commands, poor, masked, drawn, chosen)
 
 
 def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
@@ -167,25 +164,6 @@ def _language_loss(job: Job, model: Any) -> dict[str, Any] | None:
     if has_only_adapter(job.setup.folder):
         return None
     return language_loss(job.base["name"], model, job.setup.processor, list(job.general))
-
-
-def _no_better(results: dict[str, float], name: str) -> list[dict[str, str]]:
-    """A warning where the model is no better than a constant answer, or tells texts no better than before."""
-    from hf_transfer.evaluation.classification import LOWER_IS_BETTER
-
-    found, lower = [], name in LOWER_IS_BETTER
-    best = "before training" if lower else "of the best constant answer"
-    for prefix, split in (("test", "test"), ("eval", "validation")):
-        value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
-        if (
-            value is not None
-            and constant is not None
-            and not (value < constant if lower else value > constant)
-        ):
-            what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
-            mend = "train longer, or at a higher --learning_rate or --head_learning_rate, and look at rows and labels"
-            found.append({"where": split, "what": what, "mend": mend})
-    return found
 
 
 def _train_results(ledger: list[dict[str, Any]]) -> dict[str, float]:

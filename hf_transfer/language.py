@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from hf_transfer.comparisons import Comparisons
     from hf_transfer.data import Data
     from hf_transfer.strategies.phases import Phase
     from hf_transfer.tasks.task import Prepared, Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 SHOWN = 500  # characters of a text in predictions.parquet
 
@@ -31,11 +32,11 @@ def shifts(task: Task) -> bool:
     return task.name == "text-generation"
 
 
-def check_asked(strategy: Any, pooling: str | None, peft_config: Any, **compared: Any) -> None:
+def check_asked(strategy: Any, pooling: str | None, peft_config: Any, compared: Comparisons) -> None:
     """Refuse what needs labels or a head for them, before anything is loaded.
 
     Args:
-        compared: what compares the answers of such heads, by its flag; true where it was asked for.
+        compared: what is to be measured beside the result; all but the probe are refused where they were asked for.
 
     Raises:
         Problems: all of them.
@@ -47,7 +48,9 @@ def check_asked(strategy: Any, pooling: str | None, peft_config: Any, **compared
         what = "auto looks at labels, and there are none"
         found.append(Problem("--strategy", what, "choose full or partial:N"))
     what = "compares answers by label, and a language model gives none"
-    for name in [name for name, asked in compared.items() if asked]:
+    for name in ("watch_forgetting", "forgetting_file", "compare_scratch"):
+        if not getattr(compared, name):
+            continue
         found.append(Problem(f"--{name}", what, "use it in the task that comes after"))
     if pooling is not None:
         found.append(Problem("--pooling", "is for heads of labels, and there are none", "leave it out"))

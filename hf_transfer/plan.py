@@ -13,6 +13,7 @@ BESIDE = {  # what else stands in the table of results
     "probe": "a head solved on the features of the untouched checkpoint",
     "scratch": "the same model trained from random weights",
 }
+NO_BASELINE = "none: the checkpoint brought no head for this, and what one drawn at random gives says nothing"
 
 
 def console() -> Console:
@@ -56,6 +57,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         facts.add_row(f"  {name}", _escape(str(value)))
     out.print(facts)
     for phase in plan["phases"]:
+        out.print(_escape(_phase_title(phase)))
         out.print(_phase_table(phase))
     for note in plan["notes"]:
         out.print(f"  note: {_escape(note)}")
@@ -63,17 +65,19 @@ def print_plan(plan: dict[str, Any]) -> None:
     out.print()
 
 
-def _phase_table(phase: dict[str, Any]) -> Table:
+def _phase_title(phase: dict[str, Any]) -> str:
     if (solver := phase.get("solve")) == "knn":
-        title = f"{phase['name']}: the most similar training rows vote, by features that are read once"
-    elif solver:
-        title = f"{phase['name']}: the head is solved ({solver}) on features that are read once"
-    else:
-        title = (
-            f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
-            f"{phase['warmup_steps']} warmup steps"
-        )
-    table = Table(title=_escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        return f"{phase['name']}: the most similar training rows vote, by features that are read once"
+    if solver:
+        return f"{phase['name']}: the head is solved ({solver}) on features that are read once"
+    return (
+        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
+        f"{phase['warmup_steps']} warmup steps"
+    )
+
+
+def _phase_table(phase: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("  layer group")
     for column in ("parameters", "learning", "learning rate", "weight decay", ""):
         table.add_column(column, justify="right" if column else "left")
@@ -93,7 +97,7 @@ def _phase_table(phase: dict[str, Any]) -> Table:
             f"{sum(row['learning'] for row in rows):,}",
             rate,
             f"{phase['weight_decay']:g}" if first["learning_rate"] is not None else "-",
-            ("solved" if solver else "learns") if first["learns"] else "frozen",
+            ("solved" if phase.get("solve") else "learns") if first["learns"] else "frozen",
         )
     return table
 
@@ -124,14 +128,23 @@ def print_results(
     next_commands: dict[str, str],
     warnings: Sequence[dict[str, str]] = (),
     masked: bool = False,
+    drawn: bool = False,
+    chosen: Sequence[str] = (),
 ) -> None:
-    """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next."""
+    """Metrics by split with interval and baseline, what is wrong with them, where things lie, what to do next.
+
+    Args:
+        masked: the model finds masked words; drawn: the head of a language model was new, so that it had no baseline;
+            chosen: what was chosen on validation.
+    """
     out = console()
+    if drawn:
+        results = {key: value for key, value in results.items() if "_baseline_" not in key}
     splits = [split for split in ("test", "eval") if f"{split}_{headline}" in results]
     for split in splits:
         shown = "test" if split == "test" else "validation"
-        chosen = " (chosen here)" if split == "eval" and "train_loss" in results else ""
-        table = Table(title=f"{shown}{chosen}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        here = f" ({', '.join(chosen)} chosen here)" if split == "eval" and chosen else ""
+        table = Table(title=f"{shown}{here}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         others = [kind for kind in BESIDE if any(key.startswith(f"{split}_{kind}_") for key in results)]
         for column in ("  metric", "value", "95 % interval", "baseline", *others):
             table.add_column(column, justify="left" if column.strip() == "metric" else "right")
@@ -158,6 +171,8 @@ def print_results(
         out.print(
             "  perplexity: of the masked tokens alone, the same ones as before training (pseudo-perplexity)"
         )
+    if drawn and splits:
+        out.print(f"  baseline: {NO_BASELINE}")
     for kind, what in BESIDE.items():
         if any(f"_{kind}_" in key for key in results):
             out.print(f"  {kind}: {what}")

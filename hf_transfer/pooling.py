@@ -13,12 +13,12 @@ from hf_transfer.solving import best_head, feature_rows, mean_rows, reading_limi
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.neighbours import choose_neighbours
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.strategies.solvers import Rows, Solved, solve_head
+from hf_transfer.strategies.solvers import ENOUGH, Rows, Solved, solve_head
 from hf_transfer.voting import votes
 
 if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 POOLINGS = ("own", "mean", "auto")
 FEW = (
@@ -79,6 +79,8 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
     found = _choice(setup, solver)
     if found is None:
         return ["The head reads the features of the checkpoint's own class: too few rows to choose on."]
+    if len(setup.prepared.splits.get("validation", ())) >= ENOUGH:
+        setup.chosen.append("pooling")
     if found.better:
         _take_the_mean(setup)
         return [f"The head reads the mean over the tokens: {words(found)}."]

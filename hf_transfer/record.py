@@ -16,7 +16,7 @@ from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
 from hf_transfer.plan import duration, step_seconds
-from hf_transfer.run import MARKER, RUN, read_json, write_json
+from hf_transfer.run_folder import MARKER, RUN, read_json, write_json
 from hf_transfer.strategies.peft_methods import merges, name_of
 from hf_transfer.training.checkpoints import revision_of
 from hf_transfer.training.resuming import begun_with
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hf_transfer.finishing import Job
     from hf_transfer.run import Run
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 SHIPPED = ("everyday_sentiment",)  # data that come with the package
 
@@ -72,7 +72,7 @@ def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
     """What each phase will do, and the seconds that all of them will take."""
     from hf_transfer.strategies.freezing import freeze
     from hf_transfer.training.ledger import phase_entry, planned_steps
-    from hf_transfer.training.train import phase_trainer
+    from hf_transfer.training.phase import phase_trainer
 
     entries: list[dict[str, Any]] = []
     seconds = 0.0
@@ -117,15 +117,25 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
             if batch != args.per_device_train_batch_size
             else ""
         ),
-        "best model": f"by {args.metric_for_best_model}"
-        if args.load_best_model_at_end and not setup.phases[-1].solve
-        else "the last one",
-        "machine": f"{described['device']}, {described['threads']} threads, {args.world_size} process(es), "
+        "best model": _best(setup),
+        "machine": f"{described['device']}, {_counted(described['threads'], 'thread')}, "
+        f"{_counted(args.world_size, 'process')}, "
         + {"no": "fp32"}.get(args.mixed_precision, args.mixed_precision),
         "expected": expected,
         "folder": args.output_dir,
         "licences": f"{base.get('license') or 'not known'} (base model), {data.source['license'] or 'not known'} (data)",
     }
+
+
+def _best(setup: Setup) -> str:
+    if setup.phases[-1].solve:
+        return "the vote of neighbours" if votes(setup) else "the one with the solved head"
+    return f"by {setup.args.metric_for_best_model}" if setup.args.load_best_model_at_end else "the last one"
+
+
+def _counted(number: int, name: str) -> str:
+    """`1 thread`, `2 processes`."""
+    return f"{number} {name}" + ("" if number == 1 else "es" if name.endswith("s") else "s")
 
 
 def _new(setup: Setup, base: dict[str, Any]) -> str:
@@ -166,9 +176,17 @@ def _shortened(labels: Sequence[str], most: int = 8) -> str:
 
 
 def write_record(
-    job: Job, found: Assessment, ledger: list[dict[str, Any]], proof: dict[str, Any] | None
+    job: Job,
+    found: Assessment,
+    ledger: list[dict[str, Any]],
+    proof: dict[str, Any] | None,
+    chosen: Sequence[str] = (),
 ) -> None:
-    """Write `run.json`, the last file of a run but for what is drawn from it."""
+    """Write `run.json`, the last file of a run but for what is drawn from it.
+
+    Args:
+        chosen: what was chosen on validation.
+    """
     setup, task, data, base, plan = job.setup, job.task, job.data, job.base, job.plan
     args = setup.args
     origin = base.get("origin") or {}  # of a checkpoint that was adapted in a run before this one
@@ -206,6 +224,7 @@ def write_record(
         "global_step": sum(phase["steps"] for phase in ledger),
         "seconds": {"train": sum(phase["seconds"] for phase in ledger)},
         "evaluated_on": {("test" if split == "test" else "eval"): split for split in found.logits},
+        "chosen_on_validation": list(chosen),
         "thresholds": found.thresholds,
         "pooling": setup.pooling,
         "probe_pooling": job.probe.pooling if job.probe else None,

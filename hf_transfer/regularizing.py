@@ -16,12 +16,36 @@ from hf_transfer.strategies.regularization import (
     OF_LOSS,
     SINGLE,
     Regularization,
+    check,
     sentences,
 )
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
-    from hf_transfer.training.train import Setup
+    from hf_transfer.tasks.task import Task
+    from hf_transfer.training.setup import Setup
+
+
+def checked(
+    chosen: Regularization | None, task: Task, data: Data, args: Any, peft_config: Any, objective: Any
+) -> Regularization:
+    """What was chosen, nothing by default, once it is known to go with the rest of the run.
+
+    Raises:
+        Problems: something would do nothing, or something other than its name says.
+    """
+    chosen = chosen or Regularization()
+    check(
+        chosen,
+        problem_type=data.problem_type,
+        labels=data.labels,
+        images="image" in task.inputs,
+        args=args,
+        is_peft=peft_config is not None,
+        own_objective=objective is not None,
+        validation="validation" in data.splits,
+    )
+    return chosen
 
 
 def rebuilt(model: Any, chosen: Regularization, seed: int) -> tuple[list[str], list[str]]:
@@ -56,7 +80,7 @@ def rebuilt(model: Any, chosen: Regularization, seed: int) -> tuple[list[str], l
     return redrawn, notes
 
 
-def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: Sequence[str]) -> list[str]:
+def regularize(setup: Setup, data: Data, chosen: Regularization, fresh: Sequence[str]) -> list[str]:
     """Give a run the loss, the collator and the sampling that were chosen; its arguments may change too.
 
     Args:
@@ -70,7 +94,6 @@ def regularize(setup: Setup, data: Data, chosen: Regularization | None, fresh: S
     Raises:
         Problems: something that would have no effect on this model under this strategy.
     """
-    chosen = chosen or Regularization()
     setup.regularization, setup.fresh = chosen, frozenset(fresh)
     if not setup.args.do_train:
         return []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_transfer.run import is_neighbours, is_pooled
+from hf_transfer.run_folder import is_neighbours, is_pooled
 
 # Runs alone, without hf_transfer: what any user of the saved model would write.
 SCRIPT = """

@@ -10,7 +10,7 @@ import numpy as np
 from hf_transfer.adapters import can_merge, has_only_adapter, merged
 from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
-from hf_transfer.run import ADAPTER
+from hf_transfer.run_folder import ADAPTER
 from hf_transfer.saved import placed
 from hf_transfer.training.train import save_weights
 from hf_transfer.unused_weights import add_weights, unused_weights
@@ -19,7 +19,7 @@ from hf_transfer.voting import all_vote, votes
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.finishing import Job
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 ROWS = 8
 SPLITS = ("test", "validation", "train")

@@ -25,7 +25,8 @@ from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 
 def both(rows: int = 6, width: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

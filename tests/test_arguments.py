@@ -96,4 +96,5 @@ def test_data_arguments_are_those_of_load() -> None:
     from hf_transfer.data import load
 
     takes = set(signature(load).parameters) - {"task", "dataset", "default"}
+    Path("a.csv").write_text("text,label\n")
     assert set(read("--train_file a.csv").data()) == takes

@@ -19,7 +19,7 @@ from hf_transfer import Run
 from hf_transfer.adaptation.adapt import LANGUAGE_MODEL, UNADAPTED, stages
 from hf_transfer.adaptation.results import gain
 from hf_transfer.problems import Problems
-from hf_transfer.run import MARKER, RUN
+from hf_transfer.run_folder import MARKER, RUN
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = [
@@ -89,13 +89,17 @@ def test_the_table_has_perplexity_before_and_after_and_the_gain(
 
     print_adaptation(whole)
     out, found = capsys.readouterr().out, whole.language_model.metrics
-    for value in (
-        found["eval_baseline_perplexity"],
-        found["eval_perplexity"],
-        whole.gain.first,
-        whole.gain.second,
-    ):
+    for value in (found["eval_perplexity"], whole.gain.first, whole.gain.second):
         assert f"{value:.4f}" in out
+    # The head was new: what it said before training is no figure to compare with.
+    assert f"{found['eval_baseline_perplexity']:.4f}" not in out and "drawn at random" in out
+    card = (Path(whole.language_model.output_dir) / "README.md").read_text()
+    assert (
+        "baseline is left out: the checkpoint brought no head" in card
+        and "better than the baseline" not in card
+    )
+    report = (Path(whole.language_model.output_dir) / "report.html").read_text()
+    assert "baseline is left out: the checkpoint brought no head" in report
     assert whole.gain.low <= whole.gain.second - whole.gain.first <= whole.gain.high
     assert "perplexity of masked tokens" in out and "Adapting changed accuracy" in out
 

@@ -86,7 +86,7 @@ def test_the_card_says_how_to_load_it_and_what_it_gives_away(run: Run) -> None:
     )
     assert "**Privacy:** the features and labels of all 128 training rows" in card
     assert "of 128 reference rows the" in card and "SentenceTransformer" not in card
-    assert "neighbours vote, the number with the least loss on" in card
+    assert "neighbours vote, the largest number whose loss on" in card
     assert "similar vote (cosine, T = 0.07" in (Path(run.output_dir) / "report.html").read_text()
     pushed = content(Path(run.output_dir), Push("me/x"))
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(pushed)

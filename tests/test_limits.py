@@ -18,7 +18,8 @@ from small_training import make_setup, state
 from hf_transfer import TEXT_CLASSIFICATION, Problems, Run, default_arguments, finetune, load
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
-from hf_transfer.training.train import phase_trainer, start_of, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import start_of, train
 from hf_transfer.training.trainer import PhaseTrainer
 
 QUIET = {"max_steps": 2, "report_to": "none", "disable_tqdm": True, "logging_steps": 1}

@@ -21,7 +21,8 @@ from hf_transfer.report.read import read_record
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import phases
 from hf_transfer.strategies.targets import heads_to_save
-from hf_transfer.training.train import Setup, phase_trainer
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.setup import Setup
 
 
 def setup(folder: Path, seed: int) -> Setup:
@@ -91,7 +92,7 @@ def test_a_run_leaves_what_all_runs_leave(finished: Run) -> None:
         assert (folder / name).is_file()
     card = card_text(read_record(folder), "me/adapted")
     assert "pipeline_tag: fill-mask" in card and "pseudo-perplexity" in card and "classes" not in card
-    assert "None" not in card and "the checkpoint before training" in card
+    assert "None" not in card and "the checkpoint brought no head for this" in card
 
 
 def test_plain_transformers_reads_it_with_the_words_still_tied(finished: Run) -> None:

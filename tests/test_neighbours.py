@@ -103,6 +103,20 @@ def test_where_labels_are_sharp_few_neighbours_vote() -> None:
     assert found.k <= 5 and found.scale > 1 and found.loss < 0.3
 
 
+@pytest.mark.parametrize("spread", [0.3, 1.5])
+@pytest.mark.parametrize("problem", [SINGLE, SEVERAL, VALUE])
+def test_of_numbers_that_are_as_good_the_largest_is_taken(problem: str, spread: float) -> None:
+    """48 rows that any number of neighbours tells apart: by the least loss alone it is often one, and all scores are the same."""
+    rng = np.random.default_rng(1)
+    truths = np.arange(48) % 2
+    features = np.outer(2 * truths - 1, np.ones(8)) + rng.normal(scale=spread, size=(48, 8))
+    values = truths + rng.normal(scale=0.3, size=48)
+    labels = {SINGLE: truths, SEVERAL: np.eye(2)[truths], VALUE: values}[problem]
+    found = choose_neighbours(problem, 1 if problem == VALUE else 2, Rows(features, labels))
+    assert found.k >= 10 and found.held is not None
+    assert spread < 1 or len(np.unique(found.held[0].round(4))) > 20
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_too_few_rows_to_choose_on(rows: int) -> None:
     found = choose_neighbours(SINGLE, 5, Rows(np.eye(5)[:rows], np.arange(rows)))

@@ -24,7 +24,7 @@ from hf_transfer.hub.asked import Push
 from hf_transfer.hub.content import content
 from hf_transfer.pooled import PooledClassifier, load, pools
 from hf_transfer.reload import reloaded_scores
-from hf_transfer.run import is_pooled
+from hf_transfer.run_folder import is_pooled
 from hf_transfer.strategies.features import find_readout, find_tokens
 from hf_transfer.tasks import find
 

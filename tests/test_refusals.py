@@ -65,6 +65,27 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
     assert [path.name for path in tmp_path.rglob("*")] == ["a_file"]
 
 
+@pytest.mark.parametrize(
+    "flag", [["--strategy", "ful"], ["--model_name_or_path", "./nowhere"], ["--seed", "x"]]
+)
+def test_flag_strategy_model_files_and_columns_come_in_one_list(
+    flag: list[str],
+    recipe: ModuleType,
+    base: Path,
+    table: Path,
+    empty_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whichever of them is found first: nobody mends one to be told of the next."""
+    model = [] if "--model_name_or_path" in flag else ["--model_name_or_path", "./nowhere/else"]
+    given = [*flag, *model, "--train_file", str(table), "--text_column", "txt", "--label_column", "lable"]
+    said = refused([*given, "--validation_file", "dev.csv"], recipe, capsys)
+    assert said.startswith(f"{4 + len(model) // 2} things have to be mended first"), said
+    for part in ("nowhere", "has no column 'txt'", "did you mean label?", "dev.csv: no such file", flag[0]):
+        assert part in said, (part, said)
+    assert not list(empty_folder.iterdir())
+
+
 def test_the_script_itself_ends_with_two(tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--learning_rat", "1", "--strategy"]
     done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path)

@@ -43,7 +43,7 @@ FLAGS += ["--cpu_threads", "1", "--save_strategy", "steps", "--save_steps", "100
 FLAGS += ["--logging_steps", "1", "--output_dir", "run"]
 PYTHON = [sys.executable]
 ACCELERATE = [str(Path(sys.executable).parent / "accelerate"), "launch", "--cpu"]
-TWO = [str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", "2", "--master_port", "0"]
+TWO = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc_per_node", "2"]
 LAUNCHED = [
     pytest.param(PYTHON, signal.SIGTERM, 143, id="python"),
     pytest.param(PYTHON, signal.SIGINT, 130, id="python, SIGINT", marks=pytest.mark.full),

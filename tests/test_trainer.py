@@ -15,7 +15,7 @@ from transformers import Trainer, default_data_collator
 from two_processes import CASES, LENGTHS, SOLVED, solved, trained, uneven
 
 from hf_transfer.data.batching import EpochSampler
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 
 @pytest.fixture(scope="module")

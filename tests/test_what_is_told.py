@@ -12,7 +12,8 @@ import pytest
 from example_runs import write_run
 
 from hf_transfer import TEXT_CLASSIFICATION
-from hf_transfer.record import _title, next_commands
+from hf_transfer.plan import print_plan
+from hf_transfer.record import _best, _counted, _title, next_commands
 from hf_transfer.report.card import card_text
 from hf_transfer.report.html import title
 from hf_transfer.report.read import read_record
@@ -65,3 +66,17 @@ def test_the_card_names_the_step_whose_weights_were_kept(
     record["arguments"]["load_best_model_at_end"] = best
     (folder / "run.json").write_text(json.dumps(record))
     assert said in card_text(read_record(folder))
+
+
+def test_the_plan_reads_as_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase's title stays on its line, however narrow its table; a head that is solved is no "last one" of several."""
+    group = {"name": "head", "parameters": 1, "learning": 1, "learning_rate": None, "learns": True}
+    phase = {"name": "feature-extraction", "solve": "logistic", "groups": [group], "weight_decay": 0}
+    print_plan({"title": "x", "facts": {}, "phases": [phase], "notes": [], "warnings": []})
+    assert "the head is solved (logistic) on features that are read once\n" in capsys.readouterr().out
+    args = SimpleNamespace(load_best_model_at_end=True, metric_for_best_model="eval_accuracy")
+    for solve, said in (("logistic", "the one with the solved head"), (None, "by eval_accuracy")):
+        setup: Any = SimpleNamespace(phases=[SimpleNamespace(solve=solve)], args=args)
+        assert _best(setup) == said
+    assert _counted(1, "process") == "1 process" and _counted(2, "process") == "2 processes"
+    assert _counted(4, "thread") == "4 threads"

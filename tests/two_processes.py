@@ -18,7 +18,8 @@ from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.training.ledger import train_loss
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 STEPS = 20
 LENGTHS = [(7 * i) % 23 for i in range(32)]

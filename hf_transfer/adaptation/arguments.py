@@ -44,11 +44,7 @@ class AdaptationArguments(Arguments):
     """Of all runs, once `training` has settled it."""
 
     def training(self, **defaults: Any) -> dict[str, Any]:
-        """As for other recipes, for the task; a strategy that there is not is said before the language model trains."""
-        from hf_transfer.strategies.phases import check_name
-
-        check_name(self.strategy)
-        check_name(self.adapt_strategy, "--adapt_strategy")
+        """As for other recipes, for the task."""
         values = super().training(**defaults)
         self.folder = str(values["output_dir"])
         return values

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import PREDICTIONS, Run
+from hf_transfer.run import Run
+from hf_transfer.run_folder import PREDICTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def print_adaptation(found: Adaptation) -> None:
         return
     from rich.table import Table
 
-    from hf_transfer.plan import console
+    from hf_transfer.plan import NO_BASELINE, console
 
     table = Table(title="domain adaptation", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", "before", "after", "95 % interval"):
@@ -100,6 +101,8 @@ def print_adaptation(found: Adaptation) -> None:
     out = console()
     out.print()
     out.print(table)
+    if _drawn(found):
+        out.print(f"  perplexity before: {NO_BASELINE}")
     if (compared := found.gain) is not None:
         side = "above" if compared.low > 0 else "below"
         sure = compared.low > 0 or compared.high < 0
@@ -109,6 +112,11 @@ def print_adaptation(found: Adaptation) -> None:
         )
 
 
+def _drawn(found: Adaptation) -> bool:
+    """Whether the language model's head was new: before training it tells nothing."""
+    return bool(found.language_model.record["base_model"]["new"])
+
+
 def _rows(found: Adaptation) -> list[tuple[str, str, str, str]]:
     """Cells: what, before, after, interval of the value after (of the difference, for a comparison)."""
     rows = []
@@ -116,7 +124,11 @@ def _rows(found: Adaptation) -> list[tuple[str, str, str, str]]:
     kind = "of masked tokens" if found.language_model.record["task"] == "fill-mask" else "of the next token"
     for prefix, split in (("eval", "validation"), ("test", "test")):
         if f"{prefix}_perplexity" in results:
-            rows.append(_row(f"  perplexity {kind} ({split} texts)", f"{prefix}_perplexity", results))
+            rows.append(
+                _row(
+                    f"  perplexity {kind} ({split} texts)", f"{prefix}_perplexity", results, not _drawn(found)
+                )
+            )
     record = found.run.record
     prefix = "test" if "test" in record["evaluated_on"] else "eval"
     name, key = record["headline"], f"{prefix}_{record['headline']}"

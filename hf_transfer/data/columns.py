@@ -40,7 +40,7 @@ def find_columns(
     problems: list[Problem] = []
     wanted = (*task.inputs, task.target)
     columns = {role: name for role in wanted if (name := given.get(role))}
-    problems += [_no_column(role, name, table) for role, name in columns.items() if name not in table.columns]
+    problems += [no_column(role, name, table) for role, name in columns.items() if name not in table.columns]
     if "text_pair" in task.inputs and not {"text", "text_pair"} & columns.keys():
         columns |= _pair(table, taken=columns.values())
     for role in task.inputs:
@@ -55,7 +55,8 @@ def find_columns(
     return {role: columns[role] for role in wanted if role in columns}
 
 
-def _no_column(role: str, name: str, table: Table) -> Problem:
+def no_column(role: str, name: str, table: Table) -> Problem:
+    """Says that the table has no column `name`, and which it has."""
     flag = f"--{role}_column"
     if name in table.left_out:
         return Problem(flag, f"column {name!r} of {table.name} cannot be used: {table.left_out[name]}")

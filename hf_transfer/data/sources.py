@@ -118,13 +118,15 @@ def _from_name(name: str, config: str | None) -> Source:
         table = read_file(path)
         table = Table(table.rows, table.name, table.typed, path.parent, table.left_out)
         return Source(path.name, {WHOLE: table}, files=[path.name])
-    if (
-        path.suffix.lower() in (*READERS, *IMAGE_SUFFIXES)
-        or path.is_absolute()
-        or name.startswith((".", "~"))
-        or name.count("/") > 1
-    ):
+    if names_a_path(name):
         raise Problems(no_such_file(path))
     splits, license_name = read_hub(name, config)
     tables = {str(key): Table(rows, f"{name} ({key})") for key, rows in splits.items()}
     return Source(name, tables, hub_id=name, license=license_name or None)
+
+
+def names_a_path(name: str) -> bool:
+    """Whether a name that is not here can be meant as a file or folder only, and not as an id of the Hub."""
+    path = Path(name).expanduser()
+    known = path.suffix.lower() in (*READERS, *IMAGE_SUFFIXES)
+    return known or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1

@@ -48,8 +48,8 @@ OURS = {
     "num_train_epochs": "Length of the whole run, in epochs.",
     "max_steps": "Length of the whole run, in steps, instead of num_train_epochs.",
     "learning_rate": "Peak learning rate, of the topmost layers that learn.",
-    "per_device_train_batch_size": "Rows a step and device.",
-    "per_device_eval_batch_size": "Rows a device when evaluating.",
+    "per_device_train_batch_size": "Rows a step on each device.",
+    "per_device_eval_batch_size": "Rows at a time on each device when evaluating.",
     "gradient_accumulation_steps": "Batches that make one step.",
     "weight_decay": "Weight decay, of matrices only.",
     "warmup_steps": "Steps in which the learning rate rises from 0; below 1 a share of all steps.",
@@ -103,6 +103,7 @@ def help_text(cls: type[Arguments], everything: bool, columns: int = 100) -> str
         "do_eval": "true",
         "do_predict": "true",
         "output_dir": "",
+        "max_steps": "",
     } | recipe_defaults(file)
     lines = [usage, "", *([about, ""] if about else [])]
     for title, flags in groups.items():

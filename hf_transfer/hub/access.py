@@ -14,6 +14,7 @@ from hf_transfer.hub.errors import broken, status_of, words
 from hf_transfer.hub.requests import patience, persist
 from hf_transfer.hub.rights import refusal
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.strategies.peft_methods import kind_of, merges, name_of
 
 WHERE = "push to the Hub"
 LATER = "train without --push_to_hub and run `hft push RUN_DIR` when it can be"
@@ -31,19 +32,22 @@ class Access:
 
 
 def checked_push(
-    args: Any, adapter_only: bool, include_report: bool, is_peft: bool, base: Any
+    args: Any, adapter_only: bool, include_report: bool, peft_config: Any, base: Any
 ) -> Access | None:
     """`asked_push` and `check_push` together: what `finetune` asks before it trains; None without `push_to_hub`.
 
     Args:
         base: Hub id or folder of the base model, or the model itself.
     """
+    if adapter_only and peft_config is not None and not merges(kind_of(peft_config)):
+        what = f"{name_of(peft_config)} leaves no merged model, so the adapter is pushed alone in any case"
+        raise Problems(Problem("--hub_adapter_only", what, "leave it out"))
     name = str(base if isinstance(base, str | Path) else base.config._name_or_path)
     push = asked_push(
         args,
         adapter_only=adapter_only,
         include_report=include_report,
-        is_peft=is_peft,
+        is_peft=peft_config is not None,
         base=hub_id_of(name),
     )
     return None if push is None else check_push(push, named=bool(args.hub_model_id))

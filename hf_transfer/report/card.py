@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 
 from ..licenses import front_matter
 from . import tables, training
@@ -25,7 +25,13 @@ from .html import ALTERNATIVES, facts
 from .names import base_name, data_name, hub_id, model_name, slug
 from .read import Record, read_record
 from .snippet import PLACEHOLDER, snippet
-from .wording import count, duration, metric_name, number, rate, settings, share, without_paths, without_texts
+from .wording import (
+    FILTERS,
+    metric_name,
+    settings,
+    without_paths,
+    without_texts,
+)
 
 LISTED_LABELS = 60
 
@@ -127,13 +133,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "count": count,
-        "share": share,
-        "rate": rate,
-        "duration": duration,
-    }
+    environment.filters |= FILTERS
     return environment
 
 

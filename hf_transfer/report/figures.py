@@ -71,7 +71,9 @@ def figures(record: Record, prefix: str | None) -> list[Figure]:
             name = metric_name(
                 key, str(record.run.get("task") if key == "perplexity" else record.problem_type)
             )
-            beside = (values.get(f"{kind}_{key}") for kind in ("baseline", "probe", "scratch"))
+            beside = [values.get(f"{kind}_{key}") for kind in ("baseline", "probe", "scratch")]
+            if drawn(record):
+                beside[0] = None
             found.append(Figure(key, name, value, low, high, *beside))
     return found
 
@@ -88,11 +90,17 @@ def finite(value: Any) -> float | None:
     return float(value) if usable else None
 
 
+def drawn(record: Record) -> bool:
+    """Whether a language model's head was new: its perplexity before training says nothing, and is no baseline."""
+    return record.problem_type == "language_modeling" and bool(record.base.get("new"))
+
+
 def baseline_words(record: Record) -> str:
     """What the baseline does, in words."""
+    if drawn(record):
+        return "left out: the checkpoint brought no head for this, and what one drawn at random gives says nothing"
     if record.problem_type == "language_modeling":
-        drawn = ", whose head for it was drawn at random" if record.base.get("new") else ""
-        return f"the checkpoint before training{drawn}, on the same tokens"
+        return "the checkpoint before training, on the same tokens"
     if record.problem_type == "regression":
         return "always the mean of the training values (a constant correlates with nothing: 0)"
     if record.problem_type == "multi_label_classification":
@@ -159,6 +167,6 @@ def measured_words(record: Record) -> str:
     rows = f"{len(record.predictions):,} rows of " if record.predictions is not None else ""
     if not record.phases:
         return f"{rows}the {record.split} split; nothing was trained or chosen in this run"
-    if record.measured == "test":
+    if record.measured == "test" or record.run.get("chosen_on_validation") == []:
         return f"{rows}the {record.split} split, which took no part in training or in choosing the model"
     return f"{rows}the {record.split} split: chosen and reported on validation, so a little flattering"

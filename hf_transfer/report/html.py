@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 
 from . import tables, training
 from .figures import (
@@ -22,7 +22,7 @@ from .figures import (
 )
 from .plots import DPI, write_plots
 from .read import Record, read_record
-from .wording import count, duration, metric_name, number, rate, settings, share, without_paths
+from .wording import FILTERS, count, duration, metric_name, settings, without_paths
 
 SHARPNESS = DPI / 96  # image pixels to a CSS pixel
 ALTERNATIVES = {
@@ -54,13 +54,7 @@ def _environment() -> Any:
 
     here = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "number": number,
-        "count": count,
-        "share": share,
-        "rate": rate,
-        "duration": duration,
-    }
+    environment.filters |= FILTERS
     return environment
 
 

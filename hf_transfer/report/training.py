@@ -45,9 +45,8 @@ def solved_words(solved: dict[str, Any]) -> str:
 def chosen_words(solved: dict[str, Any]) -> str:
     """What its strength, or the number that votes, was chosen by."""
     if solved.get("solver") == "knn":
-        return (
-            f"{solved.get('k')} neighbours vote, the number with the least loss on {solved.get('chosen_on')}"
-        )
+        least = f"the largest number whose loss on {solved.get('chosen_on')} is the least, but for a standard error"
+        return f"{solved.get('k')} neighbours vote, {least}"
     return f"the head was solved, with the penalty of least loss on {solved.get('chosen_on')}"
 
 

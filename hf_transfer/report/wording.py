@@ -122,3 +122,7 @@ def settings(arguments: dict[str, Any]) -> dict[str, str]:
             continue
         shown[name] = text
     return shown
+
+
+# By what name the templates of page and card call them.
+FILTERS = {"number": number, "count": count, "share": share, "rate": rate, "duration": duration}

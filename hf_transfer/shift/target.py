@@ -15,11 +15,13 @@ from hf_transfer.data.sources import find_source
 from hf_transfer.data.standard import standard
 from hf_transfer.inputs import Trained
 from hf_transfer.problems import Problem, Problems
+from hf_transfer.strategies.shift import Shift, check
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_transfer.data import Data
+    from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.tasks.task import Task
 
 FLAG = "--target_file"
@@ -38,6 +40,23 @@ class Target:
     rows: Any
     lengths: Sequence[int] | None
     fingerprint: str
+
+
+def checked_shift(
+    chosen: Shift, given: Any, data: Data, args: Any, regularization: Regularization, objective: Any
+) -> tuple[Dataset, str, list[str]] | None:
+    """The rows of the target domain as `read_target` gives them, once what is to be done with them can be; None without.
+
+    Args:
+        given: the target rows as `finetune` takes them.
+        regularization, objective: what else changes the loss or the batches.
+
+    Raises:
+        Problems: something that would do nothing, or rows that cannot be read.
+    """
+    taken = regularization.on() | ({"objective": objective} if objective else {})
+    check(chosen, target=given is not None, problem_type=data.problem_type, args=args, taken=taken)
+    return None if given is None else read_target(given, data)
 
 
 def read_target(given: Any, data: Data) -> tuple[Dataset, str, list[str]]:

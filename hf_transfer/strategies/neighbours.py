@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_transfer.strategies.solvers import Rows, calibration, held_out, loss
+from hf_transfer.strategies.solvers import Rows, calibration, held_out, loss, losses
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,11 @@ def as_targets(problem_type: str, labels: np.ndarray) -> torch.Tensor:
 def choose_neighbours(
     problem_type: str, num_labels: int, train: Rows, validation: Rows | None = None
 ) -> Neighbours:
-    """k by the loss on validation, or on folds of the training rows, as the other solved heads choose their strength."""
+    """k by the loss on validation, or on folds of the training rows, as the other solved heads choose their strength.
+
+    The largest k that is no worse than the best by more than a standard error (Breiman et al. 1984): a single neighbour
+    gives every row the same score, and on few rows it is the best by chance.
+    """
     held, chosen_on = held_out(problem_type, train, validation)
     if not held:
         k = min(USUAL, len(train.labels))
@@ -137,7 +141,24 @@ def choose_neighbours(
         scale = calibration(problem_type, scores, truths)
         scores = scores * (1.0 if problem_type == "regression" else scale)
         found.append(Neighbours(k, scale, loss(problem_type, scores, truths), chosen_on, (scores, truths)))
-    return min(found, key=lambda each: each.loss)
+    return max((each for each in found if _no_worse(problem_type, each, found)), key=lambda each: each.k)
+
+
+def _no_worse(problem_type: str, one: Neighbours, found: list[Neighbours]) -> bool:
+    """Whether the loss of `one` is the least, but for a standard error of the difference over the same rows.
+
+    As if one row more had been seen on which the two differ by what a guess costs: where all rows are right, differences
+    that rounding makes would otherwise be sure.
+    """
+    best = min(found, key=lambda each: each.loss)
+    assert one.held is not None and best.held is not None
+    truths = one.held[1]
+    gaps = losses(problem_type, one.held[0], truths) - losses(problem_type, best.held[0], truths)
+    gaps = gaps.reshape(len(truths), -1).mean(axis=1)  # of a row, over its labels
+    middle = truths.mean() if problem_type == "regression" else 0
+    guess = loss(problem_type, np.zeros_like(best.held[0]), truths - middle)
+    error = np.sqrt(np.sum((gaps - gaps.mean()) ** 2) + guess**2) / len(truths)
+    return bool(gaps.mean() <= error)
 
 
 def _votes(

@@ -120,6 +120,12 @@ def loss(
     Args:
         weights: as in `Rows`.
     """
+    found = losses(problem_type, scores, labels)
+    return float(np.mean(found if weights is None else found * weights))
+
+
+def losses(problem_type: str, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same for each row (n,), or with several labels for each answer (n, C)."""
     from scipy.special import log_expit, log_softmax
 
     if problem_type == "regression":
@@ -128,7 +134,7 @@ def loss(
         found = -(labels * log_expit(scores) + (1 - labels) * log_expit(-scores))
     else:
         found = -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
-    return float(np.mean(found if weights is None else found * weights))
+    return np.asarray(found)
 
 
 def _chosen(

@@ -1,0 +1,49 @@
+"""What is wrong with a result is said in sentences that agree, with one advice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hf_transfer.verdicts import agreed, no_better
+
+POOR = {
+    "test_accuracy": 0.5,
+    "test_baseline_accuracy": 0.5,
+    "eval_accuracy": 0.4,
+    "eval_baseline_accuracy": 0.6,
+}
+BELOW = (
+    "accuracy 0.5000 is below that of a solved head on the untouched checkpoint, 0.9000: negative transfer"
+)
+LESS = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
+
+
+def advice(warnings: list[dict[str, Any]]) -> list[str]:
+    return [warning["mend"] for warning in warnings if warning["mend"]]
+
+
+def test_below_constant_and_probe_there_is_one_advice() -> None:
+    """Each alone says the contrary of the other: train longer and faster, or shorter and slower."""
+    constant, probed = no_better(POOR, "accuracy"), [{"where": "test", "what": BELOW, "mend": LESS}]
+    assert "train longer" in constant[0]["mend"] and "fewer epochs" in probed[0]["mend"]
+    found = agreed(constant, probed)
+    assert [warning["where"] for warning in found] == ["test", "validation"]
+    assert "best constant answer" in found[0]["what"] and "negative transfer" in found[0]["what"]
+    (said,) = advice(found)
+    assert "feature-extraction or lp-ft" in said and "longer" not in said and "fewer" not in said
+
+
+def test_alone_each_keeps_its_advice_and_says_it_once() -> None:
+    (said,) = advice(agreed(no_better(POOR, "accuracy"), []))
+    assert "train longer" in said
+    both = [{"where": split, "what": BELOW, "mend": LESS} for split in ("test", "validation")]
+    assert advice(agreed([], both)) == [LESS]
+    scratch = [{"where": "test", "what": "below scratch", "mend": "let more learn (--strategy full)"}]
+    assert advice(agreed([], [], scratch)) == ["let more learn (--strategy full)"]
+    assert advice(agreed([], both, scratch)) == [LESS]
+    assert agreed([], []) == []
+
+
+def test_a_solved_head_is_not_told_to_train_longer() -> None:
+    (said,) = advice(agreed(no_better(POOR, "accuracy", learned=False), []))
+    assert "longer" not in said and "learning_rate" not in said and "--model_name_or_path" in said
