@@ -1,4 +1,4 @@
-"""All checks in the order of their cost: `python tests/check.py`. Further arguments go to pytest."""
+"""All checks: `python tests/check.py`. Further arguments go to pytest."""
 
 from __future__ import annotations
 

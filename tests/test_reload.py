@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import prepared_process
 import pytest
 import tiny
 from safetensors.torch import load_file, save_file
@@ -60,7 +61,10 @@ def test_a_run_with_lora_proves_its_root_and_its_adapter(run: Run) -> None:
     assert run.record["peft"]["r"] == 4
 
 
-def test_a_tampered_weight_is_found_out(run: Run, tmp_path: Path) -> None:
+def test_a_tampered_weight_is_found_out(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        reload, "in_fresh_process", prepared_process.run
+    )  # the process itself is proved above
     folder = tmp_path / "run"
     shutil.copytree(run.output_dir, folder)
     weights = load_file(folder / "model.safetensors")
