@@ -1,6 +1,6 @@
 """A process that has imported torch and transformers, and nothing of this package: scripts run in forks of it.
 
-Stands for a fresh `python SCRIPT JOB` in runs whose saved model is loaded again: 1 s instead of 10.
+Stands for a fresh `python SCRIPT ...` where a saved model is loaded again: 1 s instead of 10.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from functools import cache
 from pathlib import Path
 
 
-def run(script: Path, job: Path) -> subprocess.CompletedProcess[str]:
-    """As `hf_transfer.reload.in_fresh_process`."""
+def run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """As `hf_transfer.reload.in_fresh_process`, and for other scripts of a user who has no more than transformers."""
     server = _started()
     assert server.stdin is not None and server.stdout is not None
-    with tempfile.NamedTemporaryFile("r", suffix=".txt") as said:
-        print(script, job, said.name, sep="\t", file=server.stdin, flush=True)
-        return subprocess.CompletedProcess([], int(server.stdout.readline()), "", said.read())
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder) / "stdout", Path(folder) / "stderr"]
+        print(*streams, script, *words, sep="\t", file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        return subprocess.CompletedProcess([], code, *(path.read_text() for path in streams))
 
 
 @cache
@@ -36,23 +38,24 @@ def _started() -> subprocess.Popen[str]:
 
 def _serve() -> None:
     for line in sys.stdin:
-        script, job, said = line.rstrip("\n").split("\t")
+        out, err, *words = line.rstrip("\n").split("\t")
         if (child := os.fork()) == 0:
-            _in_fork(script, job, said)
+            _in_fork(out, err, words)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _in_fork(script: str, job: str, said: str) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(said, os.O_WRONLY), 2)
-    sys.argv = [script, job]
+def _in_fork(out: str, err: str, words: list[str]) -> None:
+    for stream, path in enumerate((out, err), start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    sys.argv = words
     code = 1
     try:
-        runpy.run_path(script, run_name="__main__")
+        runpy.run_path(words[0], run_name="__main__")
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import prepared_process
 import pytest
 import yaml
 from example_runs import SECRET, write_run
@@ -180,7 +179,7 @@ def test_snippets_run_in_a_fresh_process(tmp_path: Path) -> None:
         lines.append(code(card(folder)[1]).replace(PLACEHOLDER, str(folder)))
     script = tmp_path / "ask.py"
     script.write_text("\n".join(lines))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = prepared_process.run(script)
     assert done.returncode == 0, done.stderr
     single, multi, regression = map(
         ast.literal_eval, (re.sub(r" *#.*", "", x) for x in done.stdout.splitlines())

@@ -168,7 +168,8 @@ def test_recipe_on_the_real_checkpoint(shared_data: Path, tmp_path: Path) -> Non
     pytest.importorskip("timm")
     model = shared_data / "models" / "mobilenetv2_100_timm"
     flags = ["--strategy", "feature-extraction", "--num_train_epochs", "4", "--max_train_samples", "48"]
-    flags += ["--max_eval_samples", "24", "--output_dir", str(tmp_path / "run"), "--disable_tqdm", "true"]
+    flags += ["--max_eval_samples", "24", "--per_device_train_batch_size", "8"]
+    flags += ["--output_dir", str(tmp_path / "run"), "--disable_tqdm", "true"]
     images = str(shared_data / "hymenoptera")
     found = recipe()(["--dataset_name", images, "--model_name_or_path", str(model), *flags])
     assert found.record["recipe"] == "image_classification"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import image_runs
 import numpy as np
+import prepared_process
 import pytest
 import tiny
 import torch
@@ -55,7 +54,7 @@ def test_the_model_keeps_the_training_rows_and_answers_by_them(run: Run) -> None
     assert sum(group["learning"] for group in phase["groups"]) == 0
 
 
-def test_one_import_makes_it_known_to_transformers(run: Run) -> None:
+def test_one_import_makes_it_known_to_transformers(run: Run, tmp_path: Path) -> None:
     """In a fresh process; without the import its own error says that the type is unknown."""
     text = "We found the film lovely at home."
     program = (
@@ -70,9 +69,8 @@ def test_one_import_makes_it_known_to_transformers(run: Run) -> None:
         "import hf_transfer.knn\n"
         f"print(json.dumps(pipeline('{TEXT}', model=sys.argv[1])({text!r}, top_k=None)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, run.output_dir], capture_output=True, text=True, check=False
-    )
+    (tmp_path / "ask.py").write_text(program)
+    done = prepared_process.run(tmp_path / "ask.py", run.output_dir)
     assert done.returncode == 0, done.stderr[-2000:]
     by_pipeline = {found["label"]: found["score"] for found in json.loads(done.stdout.splitlines()[-1])}
     (own,) = Run.open(run.output_dir).predict([text])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import prepared_process
 import pytest
 import tiny
 import torch
@@ -93,7 +92,9 @@ def test_sentence_transformers_reads_the_run(run: Run, tmp_path: Path) -> None:
     code = code.replace("<repo id or folder>", run.output_dir)
     text = "We found the film dull at home."
     code = code.replace("A text of your own.", text) + "\nprint(type(model[2]).__name__, logits.tolist())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (tmp_path / "ask.py").write_text(code)
+    done = prepared_process.run(tmp_path / "ask.py")
+    assert done.returncode == 0, done.stderr[-2000:]
     shown, last = done.stdout.strip().splitlines()[-2:]
     (mine,) = Run.open(run.output_dir).predict([text])
     theirs = eval(shown)  # a dict of floats
