@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import ADAPTER
+from hf_transfer.run_folder import ADAPTER
 from hf_transfer.strategies.peft_methods import kind_of, merges
 
 CONFIG = "adapter_config.json"

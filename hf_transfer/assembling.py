@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.strategies.shift import Shift
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def make_setup(
@@ -42,7 +42,7 @@ def make_setup(
     from hf_transfer.language import Logged, check_phases, measured, shifts
     from hf_transfer.strategies.allocation import check_allocation
     from hf_transfer.strategies.rates import check_loraplus
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
     model = base.model
     groups = _groups(model, strategy, modifiers["layer_decay"], patterns)

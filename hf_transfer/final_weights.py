@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hf_transfer.strategies.phases import Phase
     from hf_transfer.strategies.regularization import Regularization
     from hf_transfer.strategies.soups import State
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def learned(setup: Setup, phases: Sequence[Phase] | None = None) -> frozenset[str]:

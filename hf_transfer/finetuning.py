@@ -15,7 +15,8 @@ from hf_transfer.hub.access import checked_push
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
 from hf_transfer.pretrained import pretrained
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.run import MARKER, Run, check_folder, claim, files_before, write_json
+from hf_transfer.run import Run
+from hf_transfer.run_folder import MARKER, check_folder, claim, files_before, write_json
 from hf_transfer.strategies.peft_methods import peft_method
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.shift import Shift

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hf_transfer.hub.access import Access
 from hf_transfer.hub.push import push
 from hf_transfer.ranks import from_first, wait
-from hf_transfer.run import MARKER, PREDICTIONS, RESULTS, Run, write_json
+from hf_transfer.run import Run
+from hf_transfer.run_folder import MARKER, PREDICTIONS, RESULTS, write_json
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.probing import Probe
     from hf_transfer.scratch import Scratch
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 NO_FIT = "--forgetting_file was not used: the trained backbone does not fit the checkpoint's head for masked words."
 

@@ -17,7 +17,7 @@ from hf_transfer.strategies.hidden_states import hidden_states, mean_state
 from hf_transfer.strategies.peft_methods import is_prompt
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 MOST = 256  # rows that are looked at: drift needs few
 

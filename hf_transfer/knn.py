@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer.run import NEIGHBOURS
+from hf_transfer.run_folder import NEIGHBOURS
 from hf_transfer.strategies.features import Readout, mean_of, read
 from hf_transfer.strategies.features import hidden_states as last_states
 from hf_transfer.strategies.neighbours import TEMPERATURE, nearest, vote

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.strategies.phases import Phase
     from hf_transfer.tasks.task import Prepared, Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 SHOWN = 500  # characters of a text in predictions.parquet
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from hf_transfer.adapters import merged
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import ADAPTER, RUN, Run
+from hf_transfer.run import Run
+from hf_transfer.run_folder import ADAPTER, RUN
 from hf_transfer.strategies.peft_methods import merges
 
 CONFIG = "adapter_config.json"

@@ -18,7 +18,7 @@ from hf_transfer.voting import votes
 
 if TYPE_CHECKING:
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 POOLINGS = ("own", "mean", "auto")
 FEW = (

@@ -13,7 +13,7 @@ from hf_transfer.adapters import has_only_adapter, load_adapted
 from hf_transfer.data.batching import by_length
 from hf_transfer.evaluation.classification import predicted, probabilities
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import is_neighbours, is_pooled
+from hf_transfer.run_folder import is_neighbours, is_pooled
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -11,7 +11,7 @@ from hf_transfer.embedded import hub_id_of
 from hf_transfer.licenses import base_license
 from hf_transfer.models import adapted, as_scored, fingerprint, in_fp32, loaded, new_parameters
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import is_pooled
+from hf_transfer.run_folder import is_pooled
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data

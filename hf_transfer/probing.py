@@ -25,7 +25,7 @@ from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 @dataclass(frozen=True)

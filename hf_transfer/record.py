@@ -16,7 +16,7 @@ from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
 from hf_transfer.plan import duration, step_seconds
-from hf_transfer.run import MARKER, RUN, read_json, write_json
+from hf_transfer.run_folder import MARKER, RUN, read_json, write_json
 from hf_transfer.strategies.peft_methods import merges, name_of
 from hf_transfer.training.checkpoints import revision_of
 from hf_transfer.training.resuming import begun_with
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hf_transfer.finishing import Job
     from hf_transfer.run import Run
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 SHIPPED = ("everyday_sentiment",)  # data that come with the package
 
@@ -72,7 +72,7 @@ def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
     """What each phase will do, and the seconds that all of them will take."""
     from hf_transfer.strategies.freezing import freeze
     from hf_transfer.training.ledger import phase_entry, planned_steps
-    from hf_transfer.training.train import phase_trainer
+    from hf_transfer.training.phase import phase_trainer
 
     entries: list[dict[str, Any]] = []
     seconds = 0.0

@@ -23,7 +23,7 @@ from hf_transfer.strategies.regularization import (
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def checked(

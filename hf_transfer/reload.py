@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_transfer.run import is_neighbours, is_pooled
+from hf_transfer.run_folder import is_neighbours, is_pooled
 
 # Runs alone, without hf_transfer: what any user of the saved model would write.
 SCRIPT = """
@@ -22,7 +22,9 @@ job = json.load(open(sys.argv[1]))
 torch.set_num_threads(job["threads"])
 auto = getattr(transformers, job["auto_class"])
 processor = getattr(transformers, job["processor_class"]).from_pretrained(job["folder"])
-if job["adapter"]:
+def root():
+    return auto.from_pretrained(job["folder"], dtype=torch.float32)
+def adapter():
     config = transformers.AutoConfig.from_pretrained(job["folder"])
     base = auto.from_pretrained(job["base"], config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
     from peft import PeftModel
@@ -31,21 +33,24 @@ if job["adapter"]:
         if isinstance(getattr(layer, "base_layer", None), torch.nn.Conv2d):
             for name in ("stride", "kernel_size", "dilation"):
                 setattr(layer, name, getattr(layer.base_layer, name))
-else:
-    model = auto.from_pretrained(job["folder"], dtype=torch.float32)
-model.eval()
-scores = []
-for row in job["rows"]:
-    if job["kind"] == "image":
-        from PIL import Image
-        inputs = processor(Image.open(row).convert("RGB"), return_tensors="pt")
-    else:
-        texts = [row["text"], row["text_pair"]] if isinstance(row, dict) else [row]
-        inputs = processor(*texts, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        logits = model(**inputs).logits.float().numpy()[0]
-        scores.append(logits[-1] if job["language"] else logits)
-np.save(job["out"], np.stack(scores))
+    return model
+def scores_of(model):
+    model.eval()
+    scores = []
+    for row in job["rows"]:
+        if job["kind"] == "image":
+            from PIL import Image
+            inputs = processor(Image.open(row).convert("RGB"), return_tensors="pt")
+        else:
+            texts = [row["text"], row["text_pair"]] if isinstance(row, dict) else [row]
+            inputs = processor(*texts, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits.float().numpy()[0]
+            scores.append(logits[-1] if job["language"] else logits)
+    return np.stack(scores)
+# The root comes first, so that nothing of the adapter is there yet.
+found = {way: scores_of({"root": root, "adapter": adapter}[way]()) for way in job["ways"]}
+np.savez(job["out"], **found)
 """
 # Bottleneck adapters are known to this package alone.
 OWN_SCRIPT = SCRIPT.replace("from peft import PeftModel", "from hf_transfer import load_adapter").replace(
@@ -53,7 +58,7 @@ OWN_SCRIPT = SCRIPT.replace("from peft import PeftModel", "from hf_transfer impo
 )
 # So are models that answer by their nearest neighbours. All rows vote: among the nearest, rounding chooses between equals.
 NEIGHBOURS_SCRIPT = "import hf_transfer.knn\n" + SCRIPT.replace(
-    "model.eval()", "model.eval()\nmodel.config.k = model.config.reference_rows"
+    "model.eval()", "model.eval(); model.config.k = model.config.reference_rows"
 )
 
 # A model that reads the mean over its tokens: by sentence-transformers, or where it is missing by this package.
@@ -75,14 +80,27 @@ else:
         inputs = processor(*(row if isinstance(row, tuple) else (row,)), truncation=True, return_tensors="pt")
         with torch.no_grad():
             scores.append(model(**inputs)["logits"].numpy()[0])
-np.save(job["out"], np.stack(scores))
+np.savez(job["out"], root=np.stack(scores))
 """
 
 
 def reloaded_scores(
-    folder: str | Path, task: Any, rows: list[Any], adapter: str | Path | None = None, base: str | None = None
-) -> np.ndarray:
-    """Logits (n, C) of raw `rows` from the saved folder (or base model plus adapter) in a fresh process.
+    folder: str | Path,
+    task: Any,
+    rows: list[Any],
+    adapter: str | Path | None = None,
+    base: str | None = None,
+    root: bool = True,
+) -> dict[str, np.ndarray]:
+    """Logits (n, C) of raw `rows` in one fresh process: of the saved folder, and of base model plus adapter.
+
+    Args:
+        adapter: its folder, if it is read too.
+        base: the model that the adapter is for.
+        root: whether the folder itself holds a whole model.
+
+    Returns:
+        `{"root": logits, "adapter": logits}`, of them what was asked for.
 
     Raises:
         RuntimeError: the saved model could not be loaded or run, with what the process said.
@@ -94,27 +112,31 @@ def reloaded_scores(
             "auto_class": task.auto_class,
             "processor_class": task.processor_class,
             "adapter": str(adapter) if adapter else None,
+            "ways": ["root"] * root + ["adapter"] * (adapter is not None),
             "library": find_spec("sentence_transformers") is not None,
             "base": base,
             "threads": 1,
             "kind": "image" if "image" in task.inputs else "text",
             "language": not task.target,  # scores of every word at every place: those behind the last are compared
             "rows": _portable(rows, here),
-            "out": str(here / "scores.npy"),
+            "out": str(here / "scores.npz"),
         }
         (here / "job.json").write_text(json.dumps(job))
         script = OWN_SCRIPT if _is_ours(adapter) else POOLED_SCRIPT if is_pooled(folder) else SCRIPT
         script = NEIGHBOURS_SCRIPT if is_neighbours(folder) else script
         (here / "check.py").write_text(script)
-        done = subprocess.run(
-            [sys.executable, str(here / "check.py"), str(here / "job.json")],
-            capture_output=True,
-            text=True,
-            env=_clean_environment(),
-        )
+        done = in_fresh_process(here / "check.py", here / "job.json")
         if done.returncode:
             raise RuntimeError(f"the saved model does not load in a fresh process:\n{done.stderr[-2000:]}")
-        return np.load(job["out"])
+        with np.load(here / "scores.npz") as found:
+            return dict(found)
+
+
+def in_fresh_process(script: Path, job: Path) -> subprocess.CompletedProcess[str]:
+    """`python SCRIPT JOB`, which inherits nothing of this process."""
+    return subprocess.run(
+        [sys.executable, str(script), str(job)], capture_output=True, text=True, env=clean_environment()
+    )
 
 
 def _is_ours(adapter: str | Path | None) -> bool:
@@ -133,7 +155,7 @@ def _portable(rows: list[Any], folder: Path) -> list[Any]:
     return found
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without a launcher's traces: the fresh process is alone, and needs no network or GPU."""
     import os
 

@@ -10,7 +10,7 @@ import numpy as np
 from hf_transfer.adapters import can_merge, has_only_adapter, merged
 from hf_transfer.loading import quiet
 from hf_transfer.reload import reloaded_scores
-from hf_transfer.run import ADAPTER
+from hf_transfer.run_folder import ADAPTER
 from hf_transfer.saved import placed
 from hf_transfer.training.train import save_weights
 from hf_transfer.unused_weights import add_weights, unused_weights
@@ -19,7 +19,7 @@ from hf_transfer.voting import all_vote, votes
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.finishing import Job
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 ROWS = 8
 SPLITS = ("test", "validation", "train")
@@ -103,13 +103,15 @@ def check_saved(job: Job, found: Assessment) -> dict[str, Any]:
     limit = MERGED if job.setup.is_peft else EXACT
     whole = job.setup.is_peft and not has_only_adapter(folder)
     proof: dict[str, Any] = {"rows": len(rows), "merged": whole}
-    if whole or not job.setup.is_peft:
-        again = reloaded_scores(str(folder), job.task, raw)
-        proof["max_difference"] = _difference(again, trained, limit, str(folder))
-    if job.setup.is_peft and job.base["name"]:
-        adapter = folder / ADAPTER
-        again = reloaded_scores(str(folder), job.task, raw, adapter=adapter, base=job.base["name"])
-        proof["adapter_difference"] = _difference(again, trained, EXACT, str(adapter))
+    adapter = folder / ADAPTER if job.setup.is_peft and job.base["name"] else None
+    root = whole or not job.setup.is_peft
+    if not root and adapter is None:
+        return proof
+    again = reloaded_scores(str(folder), job.task, raw, adapter, job.base["name"], root)
+    if root:
+        proof["max_difference"] = _difference(again["root"], trained, limit, str(folder))
+    if adapter is not None:
+        proof["adapter_difference"] = _difference(again["adapter"], trained, EXACT, str(adapter))
         proof.setdefault("max_difference", proof["adapter_difference"])
     return proof
 

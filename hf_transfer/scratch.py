@@ -19,7 +19,7 @@ from hf_transfer.tasks.classification import label_array
 if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.tasks.task import Task
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 FOLDER = "scratch"  # in the run folder, for as long as the run lasts: an interrupted one goes on there
 
@@ -128,7 +128,7 @@ def scratch_warnings(data: Data, trained: dict[str, Any], found: Scratch) -> lis
 def _setup(task: Task, config: Any, setup: Setup) -> Setup:
     import transformers
 
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
     args = copy.copy(setup.args)
     args.output_dir, args.learning_rate = str(setup.folder / FOLDER), _rate(setup)

@@ -19,7 +19,7 @@ from hf_transfer.training.divergence import check_scores
 from hf_transfer.voting import check_voting, votes, voting_notes
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 MOST = 5_000  # training rows that a probe reads: more would cost time and change little

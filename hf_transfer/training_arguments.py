@@ -108,7 +108,12 @@ def asked_names(asked: Sequence[str] | None, args: Any) -> tuple[str, ...]:
     if args is None or isinstance(args, dict):
         return tuple(args or {})
     known = training_fields()
-    unset: tuple[Any, ...] = (None, "", "none", [])  # which transformers itself turns into false or an empty list
+    unset: tuple[Any, ...] = (
+        None,
+        "",
+        "none",
+        [],
+    )  # which transformers itself turns into false or an empty list
     return tuple(
         name
         for name, value in changed_arguments(args).items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 
 def chosen_on_validation(setup: Setup, found: Assessment, ledger: list[dict[str, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ from hf_transfer.strategies.neighbours import (
 
 if TYPE_CHECKING:
     from hf_transfer.strategies.solvers import Rows
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 INSIDE = "base"  # name of the backbone's class in a model that votes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,59 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small models: more threads only wait for each other
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Between files: what stays (imports above all) is looked at no more when a Trainer collects garbage, 0.4 s each."""
+    if nextitem is None or nextitem.path != item.path:
+        _keep()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    _keep()
+
+
+def _keep() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+# What the pictures show is looked at in these files; elsewhere they are made, but not drawn: 0.3 s each.
+DRAWN = (
+    "test_card",
+    "test_cli",
+    "test_forgetting",
+    "test_forgetting_report",
+    "test_masked_runs",
+    "test_report",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in DRAWN:
+            patch.setattr("hf_transfer.report.plots._save", _blank)
+        yield
+
+
+def _blank(figure: Any, path: Path) -> Path:
+    from PIL import Image
+
+    Image.new("L", (1, 1)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reloads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The check of a saved model runs in a fork of a process that is as fresh, but has imported transformers."""
+    import prepared_process
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_reload":
+            patch.setattr("hf_transfer.reload.in_fresh_process", prepared_process.run)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -122,3 +176,27 @@ def run_to_push(tmp_path: Path) -> Path:
     from pushed_runs import make_run
 
     return make_run(tmp_path / "run")
+
+
+# Two processes.
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have left what they found, a folder for each of the modules; made once for all workers."""
+    import subprocess
+
+    from filelock import FileLock
+
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "two_ranks"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            modules = ("two_processes", "regular_training", "shifted_training")
+            command = [sys.executable, str(ROOT / "tests" / "two_ranks.py"), str(folder), *modules]
+            done = subprocess.run(command, capture_output=True, text=True)
+            (folder / "failed.txt").write_text(done.stderr[-3000:] if done.returncode else "")
+    assert not (failed := (folder / "failed.txt").read_text()), failed
+    return folder

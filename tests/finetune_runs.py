@@ -16,7 +16,7 @@ ARGS: dict[str, Any] = {"max_steps": 4, "eval_steps": 2, "save_steps": 2, "eval_
 ARGS |= {"save_strategy": "steps", "report_to": "none", "disable_tqdm": True, "learning_rate": 1e-3}
 
 
-FAST: dict[str, Any] = {"cpu_threads": 1, "skip_reload_check": True}
+FAST: dict[str, Any] = {"cpu_threads": 1, "skip_reload_check": True, "probe": False}
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

@@ -48,5 +48,6 @@ def save(name: str, where: Path) -> str:
 def run(name: str, folder: Any, where: Path, strategy: str = "full", **more: Any) -> Any:
     args = {"output_dir": str(where / "run"), **QUIET, **SHORT, **more.pop("args", {})}
     model = name if "/" in name else save(name, where)
-    options = {"args": args, "strategy": strategy, "cpu_threads": 1, "skip_reload_check": True, **more}
+    fast = {"cpu_threads": 1, "skip_reload_check": True, "probe": False}
+    options = {"args": args, "strategy": strategy, **fast, **more}
     return finetune("image-classification", model, folder, **options)

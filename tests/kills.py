@@ -42,7 +42,7 @@ from kill_moments import Moment, watch
 from run_differences import differences
 
 from hf_transfer import command
-from hf_transfer.run import read_json
+from hf_transfer.run_folder import read_json
 
 KINDS = {"step": 4, "batch": 3, "disk": 6, "torn": 4, "clock": 3}  # how often each is chosen
 
@@ -167,7 +167,7 @@ def kill_and_resume(
 
 def begun(folder: Path) -> bool:
     """Whether there is anything to resume; a run killed before it wrote anything is started again."""
-    from hf_transfer.run import holds_run
+    from hf_transfer.run_folder import holds_run
 
     return holds_run(folder)
 

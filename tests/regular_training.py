@@ -1,11 +1,7 @@
-"""`small_training` with a regularisation, and what two processes do with it.
-
-python -m torch.distributed.run --nproc_per_node 2 tests/regular_training.py FOLDER
-"""
+"""`small_training` with a regularisation, and what two processes do with it (by two_ranks.py)."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,8 +63,3 @@ def main(folder: Path) -> None:
         torch.save(found, folder / "found.pt")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]))

@@ -22,5 +22,5 @@ def go_on(folder: Path, args: dict[str, Any], resume: bool = False, **changes: A
     given = {"model": folder / "model", "rows": tiny.rows(40)} | changes
     model, rows = given.pop("model"), given.pop("rows")
     args = ARGS | {"output_dir": str(folder / "run"), "resume_from_checkpoint": resume} | args
-    more = {"cpu_threads": 1, "skip_reload_check": True} | given
+    more = {"cpu_threads": 1, "skip_reload_check": True, "probe": False} | given
     return finetune("text-classification", model, rows, args=args, **more)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from hf_transfer.run import read_json
+from hf_transfer.run_folder import read_json
 
 TIMES = ("seconds", "samples", "runtime", "per_second")
 

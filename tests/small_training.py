@@ -14,7 +14,7 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.evaluation.classification import compute
 from hf_transfer.strategies.phases import phases
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.training.train import Setup
+from hf_transfer.training.setup import Setup
 
 
 class NoProcessor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,8 @@ from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.strategies.shift import Shift
-from hf_transfer.training.train import phase_trainer, train
-
-HERE = Path(__file__).resolve().parent
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 
 def both(rows: int = 6, width: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -206,13 +203,8 @@ def test_an_interrupted_run_goes_on_exactly(chosen: Shift, tmp_path: Path) -> No
         phase_trainer(again, 1).train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    done = subprocess.run(
-        [*command, str(HERE / "shifted_training.py"), str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = torch.load(tmp_path / "found.pt")
+def test_two_processes_are_one(two_ranks: Path, tmp_path: Path) -> None:
+    found = torch.load(two_ranks / "shifted_training" / "found.pt")
     assert found["alike"]
     alone = trained(tmp_path / "alone", DANN, per_device_train_batch_size=8)
     for key, value in alone["state"].items():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from hf_transfer.strategies.averaging import AVERAGED, AveragedWeights, decay_at
 from hf_transfer.strategies.regularization import Regularization
 from hf_transfer.training.train import train
 
-HERE = Path(__file__).resolve().parent
 EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
 TIMED = ("runtime", "per_second")
 BEST = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
@@ -164,13 +161,8 @@ def test_a_checkpoint_without_an_average_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    command += [str(HERE / "regular_training.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(folder / "found.pt")
+def two(two_ranks: Path) -> Any:
+    return torch.load(two_ranks / "regular_training" / "found.pt")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -16,7 +16,7 @@ from hf_transfer.arguments import Arguments, parse
 from hf_transfer.data import load
 from hf_transfer.exits import command
 from hf_transfer.limits import check_arguments, check_metrics
-from hf_transfer.run import RUN, check_folder, claim
+from hf_transfer.run_folder import RUN, check_folder, claim
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
 from hf_transfer.training.checkpoints import load_pretrained

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, Trainer, default_da
 
 from hf_transfer import check_training
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 
 def trainer_of(

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, default_data_collator
 from hf_transfer.loading import load_weights
 from hf_transfer.saved import complete, newest_checkpoint
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 from hf_transfer.training.trainer import PhaseTrainer
 
 EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}

@@ -16,7 +16,8 @@ from transformers import Trainer, TrainerCallback, default_data_collator
 
 from hf_transfer.problems import Diverged
 from hf_transfer.saved import newest_checkpoint
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 
 def poisoned(bad: int) -> Any:

@@ -19,7 +19,7 @@ from hf_transfer import Run
 from hf_transfer.adaptation.adapt import LANGUAGE_MODEL, UNADAPTED, stages
 from hf_transfer.adaptation.results import gain
 from hf_transfer.problems import Problems
-from hf_transfer.run import MARKER, RUN
+from hf_transfer.run_folder import MARKER, RUN
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = [

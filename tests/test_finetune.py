@@ -16,10 +16,12 @@ import hf_transfer
 from hf_transfer import Run, default_arguments, finetune
 from hf_transfer.data import load
 
+PROBED = FAST | {"probe": True}  # as the recipe's run, beside which these are held
+
 
 def test_the_recipe_and_python_give_the_same(by_recipe: Run, base: Path, table: Path, tmp_path: Path) -> None:
     run = finetune(
-        "text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, **FAST
+        "text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, **PROBED
     )
     assert same(run, by_recipe)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
@@ -43,7 +45,7 @@ def test_objects_give_the_same_as_names(by_recipe: Run, base: Path, tmp_path: Pa
         base, id2label=data.id2label, label2id=data.label2id, dtype="float32"
     )
     tokenizer = AutoTokenizer.from_pretrained(base)
-    run = finetune(hf_transfer.TEXT_CLASSIFICATION, model, data, processor=tokenizer, args=args, **FAST)
+    run = finetune(hf_transfer.TEXT_CLASSIFICATION, model, data, processor=tokenizer, args=args, **PROBED)
     assert same(run, by_recipe)
     assert run.predict("We found the film lovely.")[0]["label"] in data.labels
 
@@ -77,7 +79,12 @@ def test_python_objects_as_data(given: Callable[[Any], Any], base: Path, tmp_pat
 
 def test_another_seed_gives_another_model(by_recipe: Run, base: Path, table: Path, tmp_path: Path) -> None:
     run = finetune(
-        "text-classification", base, table, args=ARGS | {"output_dir": str(tmp_path / "run")}, seed=7, **FAST
+        "text-classification",
+        base,
+        table,
+        args=ARGS | {"output_dir": str(tmp_path / "run")},
+        seed=7,
+        **PROBED,
     )
     assert not same(run, by_recipe) and run.record["seed"] == 7
 

@@ -93,7 +93,7 @@ def test_answers_of_a_head_of_its_own_are_compared(tmp_path: Path, knowing: Run)
 
 def test_a_resumed_run_is_compared_with_the_checkpoint_and_not_with_where_it_went_on(tmp_path: Path) -> None:
     """Both after a phase that was finished and from the middle of one."""
-    from hf_transfer.run import read_json, write_json
+    from hf_transfer.run_folder import read_json, write_json
 
     whole = run_of(tmp_path, strategy="two-phase", args=ARGS | {"max_steps": 8})
     folder, wanted = Path(whole.output_dir), whole.record["forgetting"]

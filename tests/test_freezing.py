@@ -16,7 +16,8 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.freezing import freeze, still_modules
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 STRONG = {"learning_rate": 1e-2, "weight_decay": 0.1}  # so that whatever can move does
 

@@ -20,7 +20,7 @@ from hf_transfer.hub.rights import refusal
 from hf_transfer.licenses import license_warnings
 from hf_transfer.report.card import card_text
 from hf_transfer.report.read import read_record
-from hf_transfer.run import OWN, clear
+from hf_transfer.run_folder import OWN, clear
 
 
 def test_other_content_stays(hub: Hub, run_to_push: Path) -> None:

@@ -38,7 +38,9 @@ def test_a_run_from_folder_to_pipeline(
 
     config = LoraConfig(r=4, lora_alpha=8) if lora else None
     proved = name in ("vit", "mobilenet_v2")  # loaded in fresh processes, which takes seconds
-    found = run(name, image_folder, tmp_path, strategy, peft_config=config, skip_reload_check=not proved)
+    found = run(
+        name, image_folder, tmp_path, strategy, peft_config=config, skip_reload_check=not proved, probe=proved
+    )
     record = found.record
     assert record["task"] == "image-classification" and record["labels"] == ["blue", "red"]
     assert found.metrics["eval_samples"] == 8 and 0 <= found.metrics["eval_accuracy"] <= 1

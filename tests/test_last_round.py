@@ -13,7 +13,7 @@ from small_training import make_setup, random_rows
 from transformers import TrainingArguments, default_data_collator
 
 from hf_transfer.training.last_round import filled_up
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 
 @pytest.mark.parametrize(("remainder", "rank", "own"), [(3, 0, 3), (6, 1, 2), (3, 1, 1), (8, 1, 4)])

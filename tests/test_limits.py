@@ -18,7 +18,8 @@ from small_training import make_setup, state
 from hf_transfer import TEXT_CLASSIFICATION, Problems, Run, default_arguments, finetune, load
 from hf_transfer.signals import StopOnSignal
 from hf_transfer.tasks.text_classification import fit
-from hf_transfer.training.train import phase_trainer, start_of, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import start_of, train
 from hf_transfer.training.trainer import PhaseTrainer
 
 QUIET = {"max_steps": 2, "report_to": "none", "disable_tqdm": True, "logging_steps": 1}
@@ -32,7 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(base: Any, folder: Path, kind: str = "single", **more: Any) -> Run:
     args = more.pop("args", {})
     args = QUIET | {"output_dir": str(folder)} | args if isinstance(args, dict) else args
-    options = {"args": args, "cpu_threads": 1, "skip_reload_check": True, **more}
+    options = {"args": args, "cpu_threads": 1, "skip_reload_check": True, "probe": False, **more}
     return finetune("text-classification", base, tiny.rows(60, kind), **options)
 
 
@@ -107,7 +108,7 @@ def test_a_measured_checkpoint_keeps_the_order_of_its_labels(kind: str, base: Pa
     turned = data.with_labels(data.labels[::-1])
     assert turned.labels != data.labels
     args = default_arguments() | QUIET | measure | {"output_dir": str(tmp_path / "again")}
-    again = finetune(TEXT_CLASSIFICATION, first.output_dir, turned, args=args)
+    again = finetune(TEXT_CLASSIFICATION, first.output_dir, turned, args=args, skip_reload_check=True)
     name = "test_accuracy" if kind == "single" else "test_map"
     assert again.metrics[name] == pytest.approx(first.metrics[name], abs=1e-6)
     assert any("checkpoint's order" in note for note in again.record["plan_notes"])

@@ -21,7 +21,8 @@ from hf_transfer.report.read import read_record
 from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import phases
 from hf_transfer.strategies.targets import heads_to_save
-from hf_transfer.training.train import Setup, phase_trainer
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.setup import Setup
 
 
 def setup(folder: Path, seed: int) -> Setup:

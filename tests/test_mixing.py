@@ -16,7 +16,7 @@ from hf_transfer.drawing import drawing
 from hf_transfer.strategies.balance import row_weights
 from hf_transfer.strategies.mixing import mixing
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 ROWS = [{"pixel_values": torch.full((3, 8, 8), float(i)), "labels": i % 3} for i in range(5)]
 

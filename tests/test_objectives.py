@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hf_transfer.strategies import balance, objectives
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 from hf_transfer.training.trainer import stock_objective
 
 LOGITS = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)) * 3

@@ -25,7 +25,7 @@ from hf_transfer.hub.asked import Push
 from hf_transfer.hub.content import content
 from hf_transfer.pooled import PooledClassifier, load, pools
 from hf_transfer.reload import reloaded_scores
-from hf_transfer.run import is_pooled
+from hf_transfer.run_folder import is_pooled
 from hf_transfer.strategies.features import find_readout, find_tokens
 from hf_transfer.tasks import find
 
@@ -103,7 +103,7 @@ def test_sentence_transformers_reads_the_run(run: Run, tmp_path: Path) -> None:
 def test_the_check_does_without_sentence_transformers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_transfer.reload.find_spec", lambda name: None)
     texts = ["We found the film dull at home.", "A lovely walk."]
-    logits = reloaded_scores(run.output_dir, find(TEXT), texts)
+    logits = reloaded_scores(run.output_dir, find(TEXT), texts)["root"]
     shares = [list(row["probabilities"].values()) for row in Run.open(run.output_dir).predict(texts)]
     np.testing.assert_allclose(softmax(logits, axis=1), shares, atol=1e-4)
 

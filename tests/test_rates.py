@@ -14,7 +14,7 @@ from hf_transfer.anatomy import layer_groups
 from hf_transfer.strategies.named import full, partial
 from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
 from hf_transfer.strategies.rates import decay_names, group_rates, optimizer_groups
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 # architecture: names that are decayed, names that are not, and those of the latter that stock decays all the same
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {

@@ -28,7 +28,7 @@ from hf_transfer.strategies.reinit import reinitialise
 ARGS: dict[str, Any] = {"max_steps": 4, "report_to": "none", "disable_tqdm": True, "learning_rate": 1e-3}
 ARGS |= {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
 ARGS |= {"per_device_train_batch_size": 8}
-FAST: dict[str, Any] = {"cpu_threads": 1, "skip_reload_check": True}
+FAST: dict[str, Any] = {"cpu_threads": 1, "skip_reload_check": True, "probe": False}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ ALL = {
 @pytest.mark.parametrize("kind", ALL)
 def test_a_text_model_with_everything_is_saved_as_measured(kind: str, base: Path, tmp_path: Path) -> None:
     args = {"label_smoothing_factor": 0.1} if kind != "regression" else {}
-    found = run(base, tmp_path, ALL[kind], kind, args=args)
+    found = run(base, tmp_path, ALL[kind], kind, args=args, probe=True)
     batch = inputs("bert", 4)
     batch["input_ids"] %= 40
     assert_reloads(found, AutoModelForSequenceClassification, batch)

@@ -12,7 +12,7 @@ from resumed_runs import STEPS
 from small_training import changed, make_setup, state
 from transformers import Trainer, default_data_collator
 
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 
 def learned(setup: Any, stock: bool, checkpoint: Path | None = None) -> Any:

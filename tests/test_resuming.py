@@ -14,9 +14,9 @@ from conftest import ROOT
 from resumed_runs import STEPS, go_on
 
 from hf_transfer import Problems
-from hf_transfer.run import MARKER, write_json
+from hf_transfer.run_folder import MARKER, write_json
+from hf_transfer.training.phase import shared_out
 from hf_transfer.training.resuming import begun_with, check_resumed, keep_global_batch
-from hf_transfer.training.train import shared_out
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from two_processes import LENGTHS
 
 from hf_transfer.data.batching import EpochSampler, Shares, by_length
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.training.train import phase_trainer
+from hf_transfer.training.phase import phase_trainer
 
 
 def test_stock_repeats_rows_in_the_last_round() -> None:

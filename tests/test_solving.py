@@ -50,7 +50,7 @@ def test_an_lp_ft_run_starts_from_the_probes_own_predictions(tmp_path: Path) -> 
     setup = solved("bert", tmp_path, "lp-ft")
     probe, full = setup.phases
     _, logits = solve(setup, probe)
-    from hf_transfer.training.train import phase_trainer
+    from hf_transfer.training.phase import phase_trainer
 
     trainer = phase_trainer(setup, 2)
     first = trainer.predict(setup.prepared.splits["validation"]).predictions

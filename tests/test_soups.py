@@ -15,7 +15,8 @@ from hf_transfer.final_weights import way_back
 from hf_transfer.strategies import soups
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
 BEST = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}

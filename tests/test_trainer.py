@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +15,7 @@ from transformers import Trainer, default_data_collator
 from two_processes import CASES, LENGTHS, SOLVED, solved, trained, uneven
 
 from hf_transfer.data.batching import EpochSampler
-from hf_transfer.training.train import phase_trainer
-
-HERE = Path(__file__).resolve().parent
+from hf_transfer.training.phase import phase_trainer
 
 
 @pytest.fixture(scope="module")
@@ -67,23 +62,9 @@ def test_one_row_left_over_is_no_statistic(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(two_ranks: Path) -> Path:
     """The folder in which two processes have left what they found."""
-    folder = tmp_path_factory.mktemp("two")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        _free_port(),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command += [str(HERE / "two_processes.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return two_ranks / "two_processes"
 
 
 def test_two_processes_change_nothing(whole: dict[str, Any], two: Path) -> None:
@@ -122,14 +103,6 @@ def test_heads_are_solved_alike_on_two_processes(strategy: str, two: Path, tmp_p
         alone = solved(tmp_path / "alone", strategy, per_device_train_batch_size=8)
         for key, value in alone["state"].items():
             assert (found["state"][key] - value).abs().max() < 1e-4, key
-
-
-def _free_port() -> str:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def test_stock_doubles_the_loss_when_it_accumulates(whole: dict[str, Any], tmp_path: Path) -> None:

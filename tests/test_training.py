@@ -14,10 +14,12 @@ from small_training import changed, make_setup, state
 from transformers import TrainerCallback
 
 from hf_transfer.finishing import _train_results
-from hf_transfer.run import HISTORY, PHASES, read_json
+from hf_transfer.run_folder import HISTORY, PHASES, read_json
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
-from hf_transfer.training.train import Setup, phase_arguments, phase_trainer, train
+from hf_transfer.training.phase import phase_arguments, phase_trainer
+from hf_transfer.training.setup import Setup
+from hf_transfer.training.train import train
 
 GROUPS = ("embeddings", "block.1", "block.2", "block.3", "head")
 TWO = [Phase("head", ("head",), learning_rate=1e-2), Phase("full", GROUPS, share=2.0, layer_decay=0.5)]

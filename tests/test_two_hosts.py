@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import launching
 import pytest
@@ -97,15 +97,12 @@ def run(words: list[str], log: Path) -> None:
     assert ends == [0, 0], log.with_name(f"{log.name}.0").read_text()[-3000:]
 
 
-def alone(made: tuple[Path, Path], out: Path, **changes: Any) -> Path:
-    done = launching.launch("cpu.yaml", *flags(*made, out, 16, skip_reload_check=True, **changes))
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
-
-
-def test_two_hosts_give_what_one_process_gives(hosts: None, made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_two_hosts_give_what_one_process_gives(
+    hosts: None, made: tuple[Path, Path], recipe: ModuleType, tmp_path: Path
+) -> None:
     run(flags(*made, tmp_path / "run", 8, skip_reload_check=True), tmp_path / "log")
-    assert_same_run(tmp_path / "run", alone(made, tmp_path / "alone"))
+    recipe.main(flags(*made, tmp_path / "alone", 16, skip_reload_check=True))
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
     assert "Plan" in (tmp_path / "log.0").read_text() and "Plan" not in (tmp_path / "log.1").read_text()
 
 

@@ -1,13 +1,9 @@
-"""Run by test_trainer.py, once in each of two processes: what they log, the final weights and what evaluation finds.
-
-python -m torch.distributed.run --nproc_per_node 2 tests/two_processes.py FOLDER
-"""
+"""Run by two_ranks.py, once in each of two processes: what they log, the final weights and what evaluation finds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,8 @@ from hf_transfer.strategies.lora import adapt
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.tasks.task import Prepared
 from hf_transfer.training.ledger import train_loss
-from hf_transfer.training.train import phase_trainer, train
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.train import train
 
 STEPS = 20
 LENGTHS = [(7 * i) % 23 for i in range(32)]
@@ -151,8 +148,3 @@ def main(folder: Path) -> None:
         (folder / "found.json").write_text(json.dumps(found))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # or gloo's threads may abort a process that ends before the other
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]))

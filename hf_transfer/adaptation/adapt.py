@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adaptation.results import Adaptation, gain
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import check_folder, holds_run
+from hf_transfer.run_folder import check_folder, holds_run
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.data.texts import LANGUAGE
-from hf_transfer.run import RESULTS, RUN, read_json
+from hf_transfer.run_folder import RESULTS, RUN, read_json
 
 
 def adapted_base(name: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import PREDICTIONS, Run
+from hf_transfer.run import Run
+from hf_transfer.run_folder import PREDICTIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from hf_transfer.report.card import card_text
 from hf_transfer.report.names import hub_id
 from hf_transfer.report.read import read_record
 from hf_transfer.report.snippet import PLACEHOLDER
-from hf_transfer.run import ADAPTER, CARD, OWN, PLOTS, POOLED, REPORT, RUN, is_pooled, read_json
+from hf_transfer.run_folder import ADAPTER, CARD, OWN, PLOTS, POOLED, REPORT, RUN, is_pooled, read_json
 
 # The rest of what a run writes stays: pickles, histories, figures of single rows.
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".vocab", ".spm")

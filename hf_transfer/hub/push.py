@@ -14,7 +14,7 @@ from hf_transfer.hub.content import Content, content
 from hf_transfer.hub.errors import status_of, words
 from hf_transfer.hub.requests import PATIENCE, patience, persist
 from hf_transfer.problems import NotPushed, Problems
-from hf_transfer.run import PUSH, read_json, write_json
+from hf_transfer.run_folder import PUSH, read_json, write_json
 
 MENDS = {
     401: "Run `hf auth login`, or set HF_TOKEN.",

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 
 from ..licenses import front_matter
 from . import tables, training

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 
 from . import tables, training
 from .figures import (

@@ -12,11 +12,11 @@ from hf_transfer.evaluation.classification import probabilities
 from hf_transfer.plan import console
 from hf_transfer.predict import shared_scores
 from hf_transfer.ranks import from_first
-from hf_transfer.run import read_json, write_json
+from hf_transfer.run_folder import read_json, write_json
 from hf_transfer.strategies.shift import SINGLE
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 FILE = "pseudo_labels.json"  # of the phase's folder: numbers of target rows, label ids, probabilities
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hf_transfer.shift.target import Target
     from hf_transfer.strategies.alignment import Alignment
     from hf_transfer.strategies.phases import Phase
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
     from hf_transfer.training.trainer import PhaseTrainer
 
 STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import is_neighbours
+from hf_transfer.run_folder import is_neighbours
 
 WHERE = "--model_name_or_path"
 

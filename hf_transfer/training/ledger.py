@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.anatomy import HEAD
-from hf_transfer.run import write_text
+from hf_transfer.run_folder import write_text
 from hf_transfer.strategies.rates import decay_names, group_rates
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
     from hf_transfer.training.trainer import PhaseTrainer
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapters import adapter_of
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.run import MARKER, RUN, read_json
+from hf_transfer.run_folder import MARKER, RUN, read_json
 from hf_transfer.strategies.peft_methods import name_of
 
 if TYPE_CHECKING:
-    from hf_transfer.training.train import Setup
+    from hf_transfer.training.setup import Setup
 
 # Training arguments that do not change what is learned; whatever is not named here does, newer arguments too.
 HARMLESS = frozenset(

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from transformers import (
-    EarlyStoppingCallback,
-    IntervalStrategy,
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-)
 
 from hf_transfer.adapters import adapter_of, restore_adapter, save_adapter
 from hf_transfer.again import goes_on
-from hf_transfer.anatomy import LayerGroup
-from hf_transfer.data.batching import by_length
-from hf_transfer.final_weights import averaged_end, state_before, watchers
+from hf_transfer.final_weights import averaged_end, state_before
 from hf_transfer.loading import load_weights, quiet
 from hf_transfer.problems import Diverged, Problem, Problems
-from hf_transfer.progress import EvaluationClock, Progress
+from hf_transfer.progress import EvaluationClock
 from hf_transfer.ranks import wait
-from hf_transfer.run import ADAPTER, HISTORY, PHASES, read_json, write_json
+from hf_transfer.run_folder import HISTORY, PHASES, read_json, write_json
 from hf_transfer.saved import newest_checkpoint, placed
-from hf_transfer.shift.pseudo_labels import Joined, joined
-from hf_transfer.shift.settling import aligned, entry_of
-from hf_transfer.shift.target import Target
+from hf_transfer.shift.pseudo_labels import joined
+from hf_transfer.shift.settling import entry_of
 from hf_transfer.signals import Stopped, stopping
-from hf_transfer.strategies.alignment import Alignment
-from hf_transfer.strategies.allocation import Allocation, is_adalora
-from hf_transfer.strategies.contrastive import pairs
-from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.freezing import freeze
-from hf_transfer.strategies.phases import Phase
-from hf_transfer.strategies.regularization import Regularization
-from hf_transfer.strategies.shift import Shift
 from hf_transfer.strategies.soups import CANDIDATES
-from hf_transfer.tasks.task import Prepared
-from hf_transfer.training.divergence import finite
 from hf_transfer.training.ledger import (
     best_of,
     phase_entry,
@@ -54,55 +32,9 @@ from hf_transfer.training.ledger import (
     train_loss,
     write_history,
 )
-from hf_transfer.training.trainer import Objective, PhaseTrainer, stock_objective
+from hf_transfer.training.phase import phase_trainer
+from hf_transfer.training.setup import Setup, phase_folder, phase_weights
 from hf_transfer.voting import solve_by_vote, take_up
-
-
-@dataclass
-class Setup:
-    """All that the phases of a run share."""
-
-    model: Any
-    groups: list[LayerGroup]
-    phases: list[Phase]
-    trainable: frozenset[str]  # what may learn at all: everything, or what PEFT left trainable
-    args: Any  # TrainingArguments of the whole run
-    prepared: Prepared
-    collator: Any
-    processor: Any
-    compute_metrics: Callable[[Any], dict[str, float]]
-    callbacks: Sequence[TrainerCallback] = ()
-    early_stopping_patience: int | None = None
-    objective: Objective = stock_objective
-    regularization: Regularization = Regularization()
-    shift: Shift = Shift()
-    target: Target | None = None  # rows of the target domain, without labels
-    alignment: Alignment | None = None  # of the features of both domains
-    fresh: frozenset[str] = frozenset()  # names of the parameters that are not pretrained
-    train_collator: Any = None  # of training batches, where it is another
-    class_weights: Any = None  # of the labels, or of a yes and a no to each, for heads that are solved
-    logged: Any = None  # (scores, labels) -> what an evaluation keeps of a batch, where it is not the scores
-    row_weights: Any = None  # chances of the training rows to be drawn, where they differ
-    command: Sequence[str] = ()  # the words that started the run, where they are known
-    asked: Sequence[
-        str
-    ] = ()  # names of the training arguments that were given, and did not follow from defaults
-    readout: Readout | None = None  # where the scores are read off, for phases that solve
-    pooling: str = (
-        "own"  # what a solved head reads: what the model's class reads, or the mean over the tokens
-    )
-    features: dict[Any, Any] = field(default_factory=dict)  # read once, for as long as the weights below stay
-    chosen: list[str] = field(default_factory=list)  # what was chosen on validation rows before training
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return Path(self.args.output_dir)
-
-    @property
-    def is_peft(self) -> bool:
-        """Whether the model has an adapter, PEFT's or of ours."""
-        return adapter_of(self.model) is not None
 
 
 def train(setup: Setup, resume: bool = False, checkpoint: Path | None = None) -> list[dict[str, Any]]:
@@ -178,17 +110,6 @@ def _step_of(checkpoint: Path | None) -> int:
     return int(read_json(checkpoint / "trainer_state.json")["global_step"]) if checkpoint else 0
 
 
-def phase_folder(setup: Setup, number: int) -> Path:
-    """Where a phase's checkpoints go."""
-    return setup.folder if len(setup.phases) == 1 else setup.folder / f"phase-{number}"
-
-
-def phase_weights(setup: Setup, number: int) -> Path:
-    """Where a finished phase leaves its weights: the run's only phase at their final place."""
-    folder = phase_folder(setup, number)
-    return folder / ADAPTER if setup.is_peft else folder
-
-
 def save_weights(model: Any, folder: Path) -> None:
     """Save a model, or its adapter, beside and move it into `folder`: what stands there is whole at every moment."""
     with placed(folder) as beside, quiet():
@@ -204,93 +125,6 @@ def restore(model: Any, folder: Path) -> None:
         restore_adapter(model, folder)
     else:
         load_weights(model, folder)
-
-
-def phase_arguments(setup: Setup, number: int) -> Any:
-    """The run's arguments cut down to one phase's share; nothing is pushed from inside a phase."""
-    phase, args = setup.phases[number - 1], copy.copy(setup.args)
-    sharing = [p for p in setup.phases if p.epochs is None and not p.solve]
-    if phase.epochs is not None:
-        args.num_train_epochs, args.max_steps = phase.epochs, -1
-    elif args.max_steps > 0:
-        steps = shared_out(args.max_steps, [p.share for p in sharing])
-        args.max_steps = steps[[p is phase for p in sharing].index(True)]
-    else:
-        args.num_train_epochs = args.num_train_epochs * phase.share / sum(p.share for p in sharing)
-    args.output_dir = str(phase_folder(setup, number))
-    args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
-    if phase.learning_rate is not None:
-        args.learning_rate = (
-            phase.learning_rate
-        )  # that of the topmost learning group; the others' follow from it
-    if phase.pairs:  # the head has learnt nothing yet that could be measured
-        args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
-    args.restore_callback_states_from_checkpoint = True  # early stopping counts on
-    args.logging_nan_inf_filter = False  # it hides what is no number, and waits for the device at every step
-    args.push_to_hub = False
-    for name in ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"):
-        setattr(args, name, None)
-    return args
-
-
-def shared_out(steps: int, shares: Sequence[float]) -> list[int]:
-    """`steps` in parts as near to `shares` as whole numbers come; their sum is `steps`.
-
-    Raises:
-        Problems: a part would have no step at all.
-    """
-    ends = [round(steps * sum(shares[: i + 1]) / sum(shares)) for i in range(len(shares))]
-    parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    if min(parts) < 1:
-        what = f"{steps} are too few for {len(shares)} phases: they would take {', '.join(map(str, parts))}"
-        raise Problems(Problem("--max_steps", what, "give more steps"))
-    return parts
-
-
-def phase_trainer(setup: Setup, number: int, more: Joined | None = None) -> PhaseTrainer:
-    """The Trainer of one phase, with what does not learn frozen; `more`: its rows, where they are not the training rows."""
-    phase = setup.phases[number - 1]
-    freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
-    args = phase_arguments(setup, number)
-    if setup.objective is not stock_objective:
-        args.label_smoothing_factor = (
-            0.0  # it does that itself; stock would say that it cannot, with several labels
-        )
-    splits, lengths = setup.prepared.splits, setup.prepared.lengths
-    evaluation = splits.get("validation")
-    if evaluation is not None and "validation" in lengths:
-        evaluation = evaluation.select(by_length(lengths["validation"]))  # metrics do not depend on the order
-    averaged, watching = watchers(setup, number, phase_folder(setup, number))
-    callbacks: list[Any] = [*setup.callbacks, *watching]
-    if setup.early_stopping_patience and args.eval_strategy != "no":
-        callbacks.append(EarlyStoppingCallback(setup.early_stopping_patience))
-    if is_adalora(setup.model):
-        callbacks.append(Allocation())
-    trainer = PhaseTrainer(
-        model=setup.model,
-        args=args,
-        phase=phase,
-        groups=setup.groups,
-        objective=pairs(setup.readout) if phase.pairs and setup.readout else setup.objective,
-        lengths=more.lengths if more else lengths.get("train"),
-        row_weights=more.row_weights if more else setup.row_weights,
-        train_collator=setup.train_collator,
-        averaged=averaged,
-        alignment=aligned(setup, number, args),
-        target=setup.target,
-        data_collator=setup.collator,
-        train_dataset=more.rows if more else splits["train"],
-        eval_dataset=evaluation,
-        processing_class=setup.processor,
-        compute_metrics=finite(setup.compute_metrics),
-        **({"preprocess_logits_for_metrics": setup.logged} if setup.logged else {}),
-        callbacks=callbacks,
-    )
-    trainer.remove_callback(PrinterCallback)
-    if not args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(Progress(f"{phase.name} ({number}/{len(setup.phases)})"))
-    return trainer
 
 
 def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, Any]:
