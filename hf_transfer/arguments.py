@@ -267,6 +267,7 @@ class Arguments:
             "recipe": recipe_name(type(self)),
             "notes": self.notes,
             "command": typed_command() if self.typed else (),
+            "asked": tuple(self.given),
         }
 
     def regularization(self) -> Regularization:

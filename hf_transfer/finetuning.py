@@ -21,7 +21,7 @@ from hf_transfer.strategies.peft_methods import peft_method
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.shift import Shift
 from hf_transfer.training.resuming import begun_with, check_resumed, keep_global_batch, settings
-from hf_transfer.training_arguments import from_hub, resumed, training_arguments
+from hf_transfer.training_arguments import asked_names, from_hub, resumed, training_arguments
 
 if TYPE_CHECKING:
     from hf_transfer.strategies.regularization import Regularization
@@ -68,6 +68,7 @@ def finetune(
     align_weight: float | None = None,
     pseudo_labels: float | bool | None = None,
     command: Sequence[str] = (),
+    asked: Sequence[str] | None = None,
     **data_options: Any,
 ) -> Run:
     """Fine-tune a pretrained model for a task and leave a run folder behind.
@@ -114,6 +115,8 @@ def finetune(
         pseudo_labels: train on, in a further phase, with the target rows whose label is predicted with at least this
             probability (True: 0.95).
         command: the words that started this run, to tell how an interrupted one goes on.
+        asked: names of the training arguments that were given to the caller; by default the keys of `args`, or of an object
+            those that differ from transformers' defaults.
         **data_options: the keyword arguments of `load` (`label_column=...`, `validation_size=...`).
 
     Returns:
@@ -146,6 +149,7 @@ def finetune(
     data = dataset if isinstance(dataset, Data) else load(task, dataset, **(drawn | data_options))
 
     # What was asked for, settled and checked before the model is loaded.
+    asked = asked_names(asked, args)
     rows = len(data.splits.get("train", ()))
     args, gave_way = training_arguments(args, task, strategy, peft_config, seed, rows)
     folder = Path(args.output_dir)
@@ -191,7 +195,7 @@ def finetune(
         "loraplus_lr_ratio": loraplus_lr_ratio,
     }
     given: dict[str, Any] = {"callbacks": callbacks, "early_stopping_patience": early_stopping_patience}
-    given |= {"command": tuple(command), **({"objective": objective} if objective else {})}
+    given |= {"command": tuple(command), "asked": asked, **({"objective": objective} if objective else {})}
     setup = make_setup(task, base, args, strategy, modifiers, groups, metrics, **given)
     strategy, told = settle(
         setup,

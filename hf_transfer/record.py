@@ -214,6 +214,7 @@ def write_record(
         },
         "data": data.source | {"columns": data.columns, "audit": audit},
         "arguments": changed_arguments(args),
+        "asked": {name: value for name, value in _plain(args).items() if name in setup.asked},
         "seed": args.seed,
         "versions": hardware.versions(),
         "hardware": hardware.describe(args.device, args.world_size),
@@ -247,12 +248,19 @@ def _written(folder: Path) -> list[str]:
 def changed_arguments(args: Any) -> dict[str, Any]:
     """Training arguments that differ from transformers' defaults, as JSON; folders and tokens left out."""
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
+    return {name: value for name, value in _plain(args).items() if value != defaults[name]}
+
+
+def _plain(args: Any) -> dict[str, Any]:
+    """All of them that are plain values."""
     private = ("output_dir", "hub_token", "logging_dir", "resume_from_checkpoint", "run_name")
     # transformers fills in those of the machine (accelerator_config, fsdp_config) itself
     told = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "liger_kernel_config")
-    shown = {k: v for k, v in args.to_dict().items() if k in defaults and k not in private}
-    plain = {k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) or k in told}
-    return {k: v for k, v in plain.items() if v is not None and v != defaults[k]}
+    names = {field.name for field in dataclasses.fields(args)} - set(private)
+    shown = {k: v for k, v in args.to_dict().items() if k in names}
+    return {
+        k: v for k, v in shown.items() if isinstance(v, (int, float, str, bool, list)) or (k in told and v)
+    }
 
 
 def _peft(peft_config: Any) -> dict[str, Any] | None:

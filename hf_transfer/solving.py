@@ -16,13 +16,30 @@ from hf_transfer.strategies.features import Readout, find_readout, find_tokens, 
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
 from hf_transfer.training.divergence import check_scores
-from hf_transfer.voting import check_voting, voting_notes
+from hf_transfer.voting import check_voting, votes, voting_notes
 
 if TYPE_CHECKING:
     from hf_transfer.training.setup import Setup
 
 
 MOST = 5_000  # training rows that a probe reads: more would cost time and change little
+OF_STEPS = (
+    *(
+        "num_train_epochs",
+        "max_steps",
+        "learning_rate",
+        "weight_decay",
+        "warmup_steps",
+        "lr_scheduler_type",
+        "optim",
+    ),
+    *(
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "max_grad_norm",
+        "label_smoothing_factor",
+    ),
+)
 ROUNDING = 1e-6  # relative error of a forward pass in fp32
 
 
@@ -51,7 +68,7 @@ def settle_solvers(setup: Setup) -> list[str]:
             what = f"it needs one label a row, and this is {problem_type.replace('_', ' ')}"
             raise Problems(Problem(f"--strategy {phase.name}", what, "use feature-extraction or lp-ft"))
     if setup.readout is not None:
-        return voting_notes(setup)
+        return [*voting_notes(setup), *_without_effect(setup)]
     for phase in setup.phases:
         if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
@@ -64,6 +81,21 @@ def settle_solvers(setup: Setup) -> list[str]:
         f"The scores of {type(setup.model).__name__} are not a linear function of features that could be found: "
         "its head is trained step by step."
     ]
+
+
+def _without_effect(setup: Setup) -> list[str]:
+    """A sentence on what was given for steps, where there will be none."""
+    if not setup.args.do_train or not all(phase.solve for phase in setup.phases):
+        return []
+    values = {name: getattr(setup.args, name) for name in OF_STEPS if name in setup.asked}
+    of_phase = ("layer_decay", "head_learning_rate")
+    values |= {name: value for name in of_phase if (value := getattr(setup.phases[-1], name)) is not None}
+    if not values:
+        return []
+    said = [f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {getattr(value, 'value', value)}"
+            for name, value in values.items()]  # fmt: skip
+    why = "neighbours vote and nothing is trained" if votes(setup) else "the head is solved, not trained"
+    return [f"{', '.join(said)} {'has' if len(said) == 1 else 'have'} no effect: {why}."]
 
 
 def readout_of(setup: Setup) -> Readout | None:

@@ -94,6 +94,34 @@ def training_arguments(
     return args, notes
 
 
+def asked_names(asked: Sequence[str] | None, args: Any) -> tuple[str, ...]:
+    """Names of the training arguments that somebody gave.
+
+    Args:
+        asked: from a recipe, which has defaults of its own.
+        args: as given to `finetune`; of an object those that differ from transformers' defaults.
+    """
+    from hf_transfer.record import changed_arguments
+
+    if asked is not None:
+        return tuple(asked)
+    if args is None or isinstance(args, dict):
+        return tuple(args or {})
+    known = training_fields()
+    unset: tuple[Any, ...] = (
+        None,
+        "",
+        "none",
+        [],
+    )  # which transformers itself turns into false or an empty list
+    return tuple(
+        name
+        for name, value in changed_arguments(args).items()
+        if name != "dataloader_pin_memory"
+        and (value or name not in known or known[name].default not in unset)
+    )
+
+
 def free_folder(name: str) -> str:
     """`outputs/<name>`, or with the next free number."""
     number, folder = 1, Path("outputs") / name

@@ -63,10 +63,14 @@ def test_lora_on_the_default_data(tmp_path: Path) -> None:
     assert trained("sentiment.py", tmp_path / "run", "--peft", "lora")["test_accuracy"] >= 0.80
 
 
+SST2 = ("--learning_rate", "1e-4", "--ema", "0.999", "--soup", "3")
+SST2 += ("--eval_strategy", "steps", "--eval_steps", "421", "--save_steps", "421")  # five times an epoch
+
+
 def test_sst2_whole(tmp_path: Path, shared_data: Path) -> None:
-    """0.900 where it was measured; on another machine sums run in another order, and a few rows fall otherwise."""
+    """0.9025 where it was measured, in fp32; 0.900 is two rows less."""
     files = split_files(shared_data / "sst2")
-    assert trained("sentiment.py", tmp_path / "run", *files, *fast())["eval_accuracy"] >= 0.895
+    assert trained("sentiment.py", tmp_path / "run", *files, *SST2, *fast())["eval_accuracy"] >= 0.90
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,18 @@ def test_a_push_takes_all_that_sentence_transformers_needs(run: Run) -> None:
     )
 
 
+def test_auto_chooses_what_is_read_with_the_strategy(
+    blind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it takes feature-extraction, which by name reads what the class reads."""
+    taken = ("feature-extraction", "--strategy auto takes feature-extraction.")
+    monkeypatch.setattr("hf_transfer.choosing.chosen_strategy", lambda setup, data: taken)
+    run = run_of(blind, tmp_path / "run", "auto", probe=False)
+    assert run.record["pooling"] == "mean" and run.metrics["test_accuracy"] >= 0.9
+    notes = run.record["plan_notes"]
+    assert "mean over the tokens: on held-out rows" in notes[notes.index(taken[1]) + 1]
+
+
 def test_own_says_that_the_mean_would_be_better(blind: Path, tmp_path: Path) -> None:
     run = run_of(blind, tmp_path / "run", "feature-extraction")
     assert run.metrics["test_accuracy"] < 0.8 <= run.metrics["test_probe_accuracy"]

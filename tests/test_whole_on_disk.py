@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from architectures import make
@@ -41,6 +42,24 @@ def test_every_cut_file_of_a_checkpoint_makes_it_torn(tmp_path: Path) -> None:
     assert complete(whole)
     (whole / "rng_state.pth").unlink()
     assert newest_checkpoint(tmp_path) is None
+
+
+def test_what_a_killed_write_has_left_goes_though_nothing_is_written_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill comes after the phase's last checkpoint is in its place and before what is left of it is gone."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    given = STEPS | {"max_steps": 2, "save_total_limit": 1}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("hf_transfer.training.writing.tidy", killed)
+        train(make_setup(make("bert"), "bert", tmp_path, **given | {"save_steps": 2}))
+    (tmp_path / "checkpoint.partial").mkdir(exist_ok=True)
+    shutil.copytree(tmp_path / "checkpoint-2", tmp_path / "checkpoint-1")  # should have been rotated away
+    train(make_setup(make("bert"), "bert", tmp_path, **given), resume=True)
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint-2"]
 
 
 def test_a_model_is_moved_into_its_place_whole(tmp_path: Path) -> None:

@@ -66,6 +66,14 @@ class AdaptationArguments(Arguments):
             "recipe",
             "command",
         )
+        own = {
+            "learning_rate": "adapt_learning_rate",
+            "num_train_epochs": "adapt_epochs",
+            "max_steps": "adapt_max_steps",
+        }
+        asked = [name for name in self.given if name not in own]
+        asked += [name for name, flag in own.items() if flag in self.given]
         return {n: value for n, value in self.transfer().items() if n in names} | {
-            "max_length": self.adapt_max_length
+            "max_length": self.adapt_max_length,
+            "asked": tuple(asked),
         }

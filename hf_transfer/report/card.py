@@ -27,8 +27,8 @@ from .read import Record, read_record
 from .snippet import PLACEHOLDER, snippet
 from .wording import (
     FILTERS,
+    given,
     metric_name,
-    settings,
     without_paths,
     without_texts,
 )
@@ -180,7 +180,7 @@ def _view(record: Record, repo_id: str | None, adapter_only: bool) -> dict[str, 
             for p in record.phases
         ],
         "facts": [pair for pair in facts(record) if pair[0] not in hidden],
-        "settings": settings(record.run.get("arguments") or {}),
+        "settings": given(record.run),
         "versions": record.run.get("versions") or {},
         "snippet": Markup(snippet(record, repo_id, adapter_only)),
         "adapter_only": adapter_only,

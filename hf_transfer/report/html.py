@@ -22,7 +22,7 @@ from .figures import (
 )
 from .plots import DPI, write_plots
 from .read import Record, read_record
-from .wording import FILTERS, count, duration, metric_name, settings, without_paths
+from .wording import FILTERS, count, duration, given, metric_name, without_paths
 
 SHARPNESS = DPI / 96  # image pixels to a CSS pixel
 ALTERNATIVES = {
@@ -94,7 +94,7 @@ def _view(record: Record, plots: dict[str, Path]) -> dict[str, Any]:
             }
             for phase in record.phases
         ],
-        "settings": settings(record.run.get("arguments") or {}),
+        "settings": given(record.run),
         "facts": facts(record),
         "clean": without_paths,
         "metric_name": metric_name,

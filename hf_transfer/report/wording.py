@@ -107,6 +107,11 @@ def without_texts(text: str, known: list[str]) -> str:
     return _QUOTED.sub(keep, text)
 
 
+def given(run: dict[str, Any]) -> dict[str, str]:
+    """The training arguments that were given, and not set by a recipe; of older records those unlike transformers' defaults."""
+    return settings(run.get("asked", run.get("arguments")) or {})
+
+
 def settings(arguments: dict[str, Any]) -> dict[str, str]:
     """Training arguments worth showing: no folders, addresses, names of accounts or tokens; sorted."""
     hidden = re.compile(

@@ -48,6 +48,7 @@ class Setup:
     logged: Any = None  # (scores, labels) -> what an evaluation keeps of a batch, where it is not the scores
     row_weights: Any = None  # chances of the training rows to be drawn, where they differ
     command: Sequence[str] = ()  # the words that started the run, where they are known
+    asked: Sequence[str] = ()  # names of training arguments that were given, not taken by default
     readout: Readout | None = None  # where the scores are read off, for phases that solve
     pooling: str = (
         "own"  # what a solved head reads: what the model's class reads, or the mean over the tokens

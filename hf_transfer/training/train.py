@@ -34,6 +34,7 @@ from hf_transfer.training.ledger import (
 )
 from hf_transfer.training.phase import phase_trainer
 from hf_transfer.training.setup import Setup, phase_folder, phase_weights
+from hf_transfer.training.writing import tidy
 from hf_transfer.voting import solve_by_vote, take_up
 
 
@@ -162,6 +163,7 @@ def _run_phase(setup: Setup, number: int, checkpoint: Path | None) -> dict[str, 
     entry |= {"pseudo_labels": more.facts} if more else {}
     entry |= averaged_end(setup, number, trainer, phase_folder(setup, number), start)
     if setup.args.should_save:
+        tidy(trainer)
         write_history(setup.folder / HISTORY, number, trainer.state.log_history)
         save_weights(model, phase_weights(setup, number))
     trainer.accelerator.wait_for_everyone()

@@ -15,6 +15,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from hf_transfer.loading import quiet
 from hf_transfer.saved import name_full_disk, seal
 
+BESIDE = "checkpoint.partial"
 LOSSES = "losses.json"  # of a checkpoint: what was summed up since the last log, by process
 
 
@@ -32,7 +33,7 @@ def write_checkpoint(trainer: Any, save_into: Callable[[Path], None]) -> None:
     """
     args, state, wait = trainer.args, trainer.state, trainer.accelerator.wait_for_everyone
     folder = Path(str(args.output_dir))
-    final, beside = folder / f"checkpoint-{state.global_step}", folder / "checkpoint.partial"
+    final, beside = folder / f"checkpoint-{state.global_step}", folder / BESIDE
     if args.should_save:
         shutil.rmtree(beside, ignore_errors=True)
     wait()
@@ -50,12 +51,21 @@ def write_checkpoint(trainer: Any, save_into: Callable[[Path], None]) -> None:
     if args.should_save:
         state.save_to_json(str(beside / final.name / TRAINER_STATE_NAME))
         _put_in_place(beside, final)
-        rotate_checkpoints(
-            output_dir=str(folder),
-            save_total_limit=args.save_total_limit,
-            best_model_checkpoint=state.best_model_checkpoint,
-        )
+        tidy(trainer)
     wait()
+
+
+def tidy(trainer: Any) -> None:
+    """Delete what a write that was killed has left, and the checkpoints above the limit; for the first process alone.
+
+    A phase that goes on from its last step writes no checkpoint any more, so it is called at a phase's end too.
+    """
+    shutil.rmtree(Path(trainer.args.output_dir) / BESIDE, ignore_errors=True)
+    rotate_checkpoints(
+        output_dir=str(trainer.args.output_dir),
+        save_total_limit=trainer.args.save_total_limit,
+        best_model_checkpoint=trainer.state.best_model_checkpoint,
+    )
 
 
 def _give_up(error: Exception, folder: Path, beside: Path) -> None:
@@ -69,7 +79,6 @@ def _put_in_place(beside: Path, final: Path) -> None:
     seal(beside / final.name)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(beside / final.name, final)
-    shutil.rmtree(beside, ignore_errors=True)
 
 
 def save_losses(trainer: Any, checkpoint: Path) -> None:
