@@ -30,6 +30,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     _keep()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is still kept when the interpreter ends is reported as leaked by extension modules
+
+
 def _keep() -> None:
     gc.collect()
     gc.freeze()
