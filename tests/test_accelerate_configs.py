@@ -6,16 +6,18 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import architectures
 import launching
+import psutil
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from launching import CONFIGS, flags, largest_difference, launch, material
+from launching import CONFIGS, command, environment, flags, largest_difference, launch, material
 
 from hf_transfer import Problems
 from hf_transfer.anatomy import layer_groups
@@ -126,6 +128,32 @@ def test_fsdp2_with_each_kind_of_strategy(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(two, one)
+
+
+@pytest.mark.full
+@no_gpu
+@pytest.mark.parametrize("changes", [{"optim": "adamw_torch", "learning_rate": 1e-3}, {"peft": "lora"}])
+def test_fsdp2_goes_on_after_a_kill(changes: dict[str, Any], made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Both processes are killed once a checkpoint is there; the resumed run is the uninterrupted one, to the bit."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    long = {"max_steps": 90, "save_steps": 30, "eval_steps": 30, "use_cpu": False} | changes
+    words = ["--mixed_precision", "no", "--main_process_port", 0, "--"]
+    done = launch("fsdp2.yaml", *words, *flags(*made, whole, 8, **long), script=PRETENDED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    again = flags(*made, killed, 8, **long)
+    with subprocess.Popen(command("fsdp2.yaml", *words, *again, script=PRETENDED), env=environment()) as run:
+        until = time.monotonic() + 300
+        while not (killed / "checkpoint-30").exists() and run.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        started = psutil.Process(run.pid)
+        for process in [*started.children(recursive=True), started]:  # each has a session of its own
+            process.kill()
+    assert not (killed / "phases.json").exists()  # it was in training
+    done = launch("fsdp2.yaml", *words, *again, "--resume_from_checkpoint", "true", script=PRETENDED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "The run goes on from" in " ".join(done.stdout.split())
+    assert largest_difference(killed, whole) == 0
+    assert_same_run(killed, whole, atol=1e-9)
 
 
 @pytest.mark.skipif(
