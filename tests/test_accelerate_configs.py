@@ -132,11 +132,13 @@ def test_fsdp2_with_each_kind_of_strategy(
 
 @pytest.mark.full
 @no_gpu
-@pytest.mark.parametrize("changes", [{"optim": "adamw_torch", "learning_rate": 1e-3}, {"peft": "lora"}])
+@pytest.mark.parametrize("changes", [{}, {"peft": "lora"}])
 def test_fsdp2_goes_on_after_a_kill(changes: dict[str, Any], made: tuple[Path, Path], tmp_path: Path) -> None:
     """Both processes are killed once a checkpoint is there; the resumed run is the uninterrupted one, to the bit."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     long = {"max_steps": 90, "save_steps": 30, "eval_steps": 30, "use_cpu": False} | changes
+    # torch cannot load an optimizer's state where there is none, as SGD's without momentum.
+    long |= {"optim": "adamw_torch", "learning_rate": 1e-3}
     words = ["--mixed_precision", "no", "--main_process_port", 0, "--"]
     done = launch("fsdp2.yaml", *words, *flags(*made, whole, 8, **long), script=PRETENDED)
     assert done.returncode == 0, done.stderr[-3000:]
