@@ -81,10 +81,13 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
         return ["The head reads the features of the checkpoint's own class: too few rows to choose on."]
     if len(setup.prepared.splits.get("validation", ())) >= ENOUGH:
         setup.chosen.append("pooling")
+    reader, told = (
+        ("The vote goes by", words(found, "the vote")) if votes(setup) else ("The head reads", words(found))
+    )
     if found.better:
         _take_the_mean(setup)
-        return [f"The head reads the mean over the tokens: {words(found)}."]
-    return [f"The head reads the features of the checkpoint's own class: {words(found)}."]
+        return [f"{reader} the mean over the tokens: {told}."]
+    return [f"{reader} the features of the checkpoint's own class: {told}."]
 
 
 def _take_the_mean(setup: Setup) -> None:
@@ -94,10 +97,10 @@ def _take_the_mean(setup: Setup) -> None:
         read_the_mean(setup)
 
 
-def words(found: Compared) -> str:
-    """The two poolings in figures."""
+def words(found: Compared, of: str = "a solved head") -> str:
+    """The two poolings in figures, as measured with `of`."""
     return (
-        f"on held-out rows {found.metric.replace('_', ' ')} of a solved head is {found.second:.3f} with the mean over the "
+        f"on held-out rows {found.metric.replace('_', ' ')} of {of} is {found.second:.3f} with the mean over the "
         f"tokens, {found.first:.3f} with the class's own features (standard error of the difference {found.error:.3f})"
     )
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from hf_transfer.data import Data
     from hf_transfer.training.setup import Setup
 
+TRAIN_OTHERWISE = (
+    "or train slower or shorter if the training loss has fallen far, faster or longer if it has hardly fallen"
+)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -127,7 +131,7 @@ def negative_transfer(
         f"{found.metric} {found.second:.4f} is below that of a solved head on {on} untouched checkpoint, "
         f"{found.first:.4f}: " + ("negative transfer" if learned else "it reads the features better")
     )
-    mend = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
+    mend = f"use --strategy feature-extraction or lp-ft; {TRAIN_OTHERWISE}"
     if pooling == "mean":
         mend = "use --strategy feature-extraction --pooling mean, or more rows, or more epochs"
     if not learned:

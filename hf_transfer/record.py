@@ -284,9 +284,11 @@ def _peft(peft_config: Any) -> dict[str, Any] | None:
 def next_commands(recipe: str | None, run: Run, task: Task, trained: bool = True) -> dict[str, str]:
     """The commands that people want next; `trained` says whether any phase did, and did not solve a head alone."""
     folder = shlex.quote(run.output_dir)
-    example = '"An honest, moving film."' if task.inputs[0] == "text" else "photo.jpg"
+    ours = run.record["data"]["name"] in SHIPPED
+    text = '"An honest, moving film."' if ours else '"your text"'
+    example = text if task.inputs[0] == "text" else "photo.jpg"
     if "text_pair" in run.record["data"]["columns"]:
-        example = '"A man is eating." "A man is having lunch."'
+        example = '"your text" "its pair"'
     if not task.target and recipe:
         return {}  # the recipe itself goes on to the task
     if not task.target:
@@ -294,14 +296,15 @@ def next_commands(recipe: str | None, run: Run, task: Task, trained: bool = True
             "a task from here": f"accelerate launch recipes/sentiment.py --model_name_or_path {folder} --train_file reviews.csv"
         }
     found = {"predict": f"hft predict {folder} {example}"}
-    if recipe and run.record["data"]["name"] in SHIPPED:
+    if recipe and ours:
         script = f"accelerate launch {shlex.quote(_script(recipe))}"
         found |= {
             "your own data": f"{script} --dataset_name reviews.csv",
             "another model": f"{script} --model_name_or_path <Hub id or folder>",
         }
     if recipe and run.record["peft"] is None and trained:
-        found["LoRA"] = "the same command with --peft lora"
+        named = any(word.lstrip("-").replace("-", "_").startswith("output_dir") for word in typed_command())
+        found["LoRA"] = "the same command with --peft lora" + " and another --output_dir" * named
     return found
 
 

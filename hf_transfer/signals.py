@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+HEARD = b"\nStopping after this step, with a checkpoint. Once more stops at once.\n"
 AGAIN = 1.0  # seconds; a launcher passes on to its processes, a moment later, what they had from the terminal already
 
 
@@ -58,6 +60,8 @@ class StopOnSignal(TrainerCallback):
         """The signal's handler."""
         if self.number is None:
             self.number, self.since = number, time.monotonic()
+            if os.environ.get("RANK", "0") == "0":
+                os.write(2, HEARD)  # as a handler may: print could have been interrupted itself
         elif time.monotonic() - self.since > AGAIN:
             raise KeyboardInterrupt
 

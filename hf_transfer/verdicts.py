@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hf_transfer.evaluation.classification import LOWER_IS_BETTER, headline
-from hf_transfer.probing import pooling_hint, transfer_warnings
+from hf_transfer.probing import TRAIN_OTHERWISE, pooling_hint, transfer_warnings
 from hf_transfer.scratch import scratch_warnings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def agreed(constant: Warnings, probed: Warnings, scratch: Sequence[dict[str, str
     adviser = next((one for one in (*probed, *scratch, *constant) if one["mend"]), {"where": "", "mend": ""})
     advice = adviser["mend"]
     if constant and probed:
-        advice = advice.replace(", a lower --learning_rate, or fewer epochs", ": both begin with that head")
+        advice = advice.replace(f"; {TRAIN_OTHERWISE}", ": both begin with that head")
     found: dict[str, list[str]] = {}
     for one in (*constant, *probed, *scratch):
         found.setdefault(one["where"], []).append(one["what"])

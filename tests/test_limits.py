@@ -46,6 +46,7 @@ def run(base: Any, folder: Path, kind: str = "single", **more: Any) -> Run:
         ({"push_to_hub": True}, "single", "HF_HUB_OFFLINE is set"),
         ({"fp16": True}, "single", "no effect on a CPU"),
         ({"label_smoothing_factor": 0.1}, "regression", "is for labels"),
+        ({"label_smoothing_factor": 7}, "single", "found 7, expected 0 or more, below 1"),
         ({"batch_eval_metrics": True}, "single", "without metrics"),
         ({"metric_for_best_model": "f1"}, "single", "gives no 'f1'"),
         ({"optim": "lion_8bit"}, "single", "lion_8bit cannot be used"),

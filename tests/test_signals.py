@@ -84,6 +84,7 @@ def test_a_signal_saves_and_tells_the_command_that_goes_on(
     said = told.read_text()
     assert run.returncode == code if code is not None else run.returncode != 0, said[-3000:]
     assert "Interrupted." in said and "Safe on disk: run/checkpoint-" in said, said[-3000:]
+    assert said.count("Stopping after this step") == 1  # said at once, by the first process
     if launcher is PYTHON:
         assert "Traceback" not in said
     (again,) = [line.strip() for line in said.splitlines() if line.endswith("--resume_from_checkpoint true")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hf_transfer.probing import TRAIN_OTHERWISE
 from hf_transfer.verdicts import agreed, no_better
 
 POOR = {
@@ -15,7 +16,7 @@ POOR = {
 BELOW = (
     "accuracy 0.5000 is below that of a solved head on the untouched checkpoint, 0.9000: negative transfer"
 )
-LESS = "use --strategy feature-extraction or lp-ft, a lower --learning_rate, or fewer epochs"
+LESS = f"use --strategy feature-extraction or lp-ft; {TRAIN_OTHERWISE}"
 
 
 def advice(warnings: list[dict[str, Any]]) -> list[str]:
@@ -25,7 +26,7 @@ def advice(warnings: list[dict[str, Any]]) -> list[str]:
 def test_below_constant_and_probe_there_is_one_advice() -> None:
     """Each alone says the contrary of the other: train longer and faster, or shorter and slower."""
     constant, probed = no_better(POOR, "accuracy"), [{"where": "test", "what": BELOW, "mend": LESS}]
-    assert "train longer" in constant[0]["mend"] and "fewer epochs" in probed[0]["mend"]
+    assert "train longer" in constant[0]["mend"] and "faster or longer" in probed[0]["mend"]
     found = agreed(constant, probed)
     assert [warning["where"] for warning in found] == ["test", "validation"]
     assert "best constant answer" in found[0]["what"] and "negative transfer" in found[0]["what"]

@@ -42,7 +42,7 @@ def choose(facts: Facts) -> tuple[str, str]:
     share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
     told = (
         f"There are {facts.rows:,} training rows a label, and a head on the untouched checkpoint goes {share} of the way "
-        "from the baseline to a perfect answer."
+        "from the baseline to a perfect answer on the validation rows."
     )
     if facts.is_peft:
         return "full", f"{told} With an adapter everything that it adds learns."
