@@ -21,7 +21,7 @@ def run(script: Path, *words: object) -> subprocess.CompletedProcess[str]:
     assert server.stdin is not None and server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        print(*streams, script, *words, sep="\t", file=server.stdin, flush=True)
+        print(*streams, Path.cwd(), script, *words, sep="\t", file=server.stdin, flush=True)
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess([], code, *(path.read_text() for path in streams))
 
@@ -38,8 +38,9 @@ def _started() -> subprocess.Popen[str]:
 
 def _serve() -> None:
     for line in sys.stdin:
-        out, err, *words = line.rstrip("\n").split("\t")
+        out, err, where, *words = line.rstrip("\n").split("\t")
         if (child := os.fork()) == 0:
+            os.chdir(where)
             _in_fork(out, err, words)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 

@@ -161,7 +161,7 @@ def test_auto_chooses_what_is_read_with_the_strategy(
     run = run_of(blind, tmp_path / "run", "auto", probe=False)
     assert run.record["pooling"] == "mean" and run.metrics["test_accuracy"] >= 0.9
     notes = run.record["plan_notes"]
-    assert "mean over the tokens: on held-out rows" in notes[notes.index(taken[1]) + 1]
+    assert any("mean over the tokens: on held-out rows" in note for note in notes[notes.index(taken[1]) :])
 
 
 def test_own_says_that_the_mean_would_be_better(blind: Path, tmp_path: Path) -> None:
