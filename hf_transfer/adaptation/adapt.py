@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_transfer.adaptation.arguments import SHARED
 from hf_transfer.adaptation.results import Adaptation, gain
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.run_folder import check_folder, holds_run
@@ -73,7 +74,7 @@ def adapt(
     texts = domain_texts(language, data, domain)
     given.setdefault("output_dir", free_folder("adaptation"))
     folders = stages(given, overwrite=bool(named.get("overwrite_output_dir")), compare=compare)
-    shared = {key: named[key] for key in SHARED if key in named}
+    shared = {key: named[key] for key in ("seed", *SHARED) if key in named}
     begun, tokenizer, notes = language_model(
         language, name, texts, new_vocabulary, 42 if seed is None else seed
     )
@@ -92,17 +93,6 @@ def adapt(
         return Adaptation(run, first)
     other = finetune(task, name, data, args=given | folders[UNADAPTED], **named)
     return Adaptation(run, first, other, gain(other, run))
-
-
-SHARED = (
-    "seed",
-    "cpu_threads",
-    "overwrite_output_dir",
-    "base_model_id",
-    "skip_reload_check",
-    "recipe",
-    "command",
-)
 
 
 def domain_texts(language: Task, data: Data, domain: Any = None, text_column: str | None = None) -> Data:

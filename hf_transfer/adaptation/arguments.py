@@ -8,6 +8,7 @@ from typing import Any
 from hf_transfer.arguments import Arguments
 from hf_transfer.flags.ours import flag
 
+SHARED = ("cpu_threads", "overwrite_output_dir", "base_model_id", "skip_reload_check", "recipe", "command")
 GROUP = "Adaptation"
 
 
@@ -58,14 +59,6 @@ class AdaptationArguments(Arguments):
 
     def adapting(self) -> dict[str, Any]:
         """Keyword arguments of `finetune` for the language model that are flags."""
-        names = (
-            "cpu_threads",
-            "overwrite_output_dir",
-            "base_model_id",
-            "skip_reload_check",
-            "recipe",
-            "command",
-        )
         own = {
             "learning_rate": "adapt_learning_rate",
             "num_train_epochs": "adapt_epochs",
@@ -73,7 +66,7 @@ class AdaptationArguments(Arguments):
         }
         asked = [name for name in self.given if name not in own]
         asked += [name for name, flag in own.items() if flag in self.given]
-        return {n: value for n, value in self.transfer().items() if n in names} | {
+        return {n: value for n, value in self.transfer().items() if n in SHARED} | {
             "max_length": self.adapt_max_length,
             "asked": tuple(asked),
         }
