@@ -13,7 +13,7 @@ from hf_transfer.finishing import Job, finish, measured_splits
 from hf_transfer.hardware import check_world, half_precision_notes, use_threads
 from hf_transfer.hub.access import checked_push
 from hf_transfer.limits import check_arguments, check_disk, check_metrics, check_optimizer, choose_best
-from hf_transfer.pretrained import pretrained
+from hf_transfer.pretrained import Pretrained, pretrained
 from hf_transfer.ranks import from_first, wait
 from hf_transfer.run import Run
 from hf_transfer.run_folder import MARKER, check_folder, claim, files_before, write_json
@@ -133,10 +133,10 @@ def finetune(
     from hf_transfer.pooling import check_pooling
     from hf_transfer.record import make_plan
     from hf_transfer.regularizing import checked
-    from hf_transfer.scratch import scratch_note, train_from_scratch
+    from hf_transfer.scratch import scratch_note
     from hf_transfer.shift.target import checked_shift, encoded
     from hf_transfer.tasks import find
-    from hf_transfer.training.train import start_of, train
+    from hf_transfer.training.train import start_of
 
     task = find(task) if isinstance(task, str) else task
     peft_config = peft_method(peft_config) if isinstance(peft_config, str) else peft_config
@@ -236,11 +236,21 @@ def finetune(
     if args.process_index == 0:
         print_plan(plan)
         _begin(folder, begun, resume, overwrite_output_dir)
-    job = measured_before(job, comparisons)
-    ledger = train(setup, resume, start) if args.do_train else []
+    return _carried_out(measured_before(job, comparisons), comparisons, base, resume, start)
+
+
+def _carried_out(
+    job: Job, comparisons: Comparisons, base: Pretrained, resume: bool, start: Path | None
+) -> Run:
+    """Train, train from scratch too where that was asked for, and finish."""
+    from hf_transfer.scratch import train_from_scratch
+    from hf_transfer.training.train import train
+
+    args = job.setup.args
+    ledger = train(job.setup, resume, start) if args.do_train else []
     if comparisons.compare_scratch:
-        scratch = train_from_scratch(task, base.config, setup, measured_splits(args, data), resume)
-        job = replace(job, scratch=scratch)
+        splits = measured_splits(args, job.data)
+        job = replace(job, scratch=train_from_scratch(job.task, base.config, job.setup, splits, resume))
     return finish(job, ledger)
 
 

@@ -51,26 +51,9 @@ def main(argv=None):
     data = load(TEXT_CLASSIFICATION, arguments.dataset_name, default=default, **arguments.data())
     texts = domain_texts(language, data, arguments.domain_file, arguments.domain_text_column)
 
-    # 2. How to train the task: what you give as a flag wins over what stands here.
-    little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
-    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    # 2. How to train: the task as below, the language model with rates, epochs and a folder of its own.
     epochs = [min(20, max(3, round(8000 / len(part.splits["train"])))) for part in (data, texts)]
-    task = arguments.training(
-        learning_rate=rate,  # 5e-5; 1e-3 where little learns, LoRA 5e-4
-        weight_decay=0.01,
-        warmup_steps=0.06,  # a share of all steps
-        num_train_epochs=epochs[0],  # 3 to 20 by the size of the data
-        per_device_train_batch_size=16,
-        per_device_eval_batch_size=16,  # a language model has a score for every word at every place
-        train_sampling_strategy="group_by_length",  # little padding: about half the time
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=10,
-    )
-    # The language model has rates, epochs and a folder of its own.
+    task = task_arguments(arguments, epochs[0])
     folders = stages(task, overwrite=arguments.overwrite_output_dir, compare=arguments.compare)
     adapting = task | {
         "learning_rate": arguments.adapt_learning_rate,
@@ -112,6 +95,27 @@ def main(argv=None):
         found = Adaptation(run, adapted, unadapted, gain(unadapted, run))
     print_adaptation(found)
     return found
+
+
+def task_arguments(arguments, epochs):
+    """How to train the task: what you give as a flag wins over what stands here."""
+    little = arguments.strategy in ("feature-extraction", "bitfit", "norms")
+    rate = PEFT_RATES.get(arguments.peft, 1e-3 if little else 5e-5)
+    return arguments.training(
+        learning_rate=rate,  # 5e-5; 1e-3 where little learns, LoRA 5e-4
+        weight_decay=0.01,
+        warmup_steps=0.06,  # a share of all steps
+        num_train_epochs=epochs,  # 3 to 20 by the size of the data
+        per_device_train_batch_size=16,
+        per_device_eval_batch_size=16,  # a language model has a score for every word at every place
+        train_sampling_strategy="group_by_length",  # little padding: about half the time
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=10,
+    )
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ STEPS = [
 FAST = [*STEPS, "--skip_reload_check", "true", "--cpu_threads", "1", "--per_device_train_batch_size", "8"]
 
 
+def flags(base: Path, table: Path, folder: Path) -> list[str]:
+    named = {"model_name_or_path": base, "train_file": table, "output_dir": folder}
+    return [*(word for name, value in named.items() for word in (f"--{name}", str(value))), *FAST]
+
+
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
     path = ROOT / "recipes" / "domain_adaptation.py"
@@ -108,15 +113,7 @@ def test_it_goes_on_where_it_was_interrupted(
     whole: Any, recipe: ModuleType, base: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the two runs: the first is not trained again, and the second comes out as if nothing had been."""
-    words = [
-        "--model_name_or_path",
-        str(base),
-        "--train_file",
-        str(table),
-        "--output_dir",
-        str(tmp_path / "run"),
-        *FAST,
-    ]
+    words = flags(base, table, tmp_path / "run")
     true, calls = recipe.finetune, []
 
     def stopped(task: Any, *args: Any, **options: Any) -> Run:
@@ -198,14 +195,6 @@ def test_the_gain_is_that_of_the_same_rows(kind: str, tmp_path: Path) -> None:
 def test_a_strategy_that_there_is_not_is_said_before_the_language_model_trains(
     flag: str, recipe: ModuleType, base: Path, table: Path, tmp_path: Path
 ) -> None:
-    words = [
-        "--model_name_or_path",
-        str(base),
-        "--train_file",
-        str(table),
-        "--output_dir",
-        str(tmp_path / "run"),
-    ]
     with pytest.raises(Problems, match=f"{flag}: there is no strategy 'knnn' .did you mean knn"):
-        recipe.main([*words, *FAST, flag, "knnn"])
+        recipe.main([*flags(base, table, tmp_path / "run"), flag, "knnn"])
     assert not (tmp_path / "run").exists()
