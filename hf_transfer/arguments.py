@@ -16,9 +16,9 @@ from hf_transfer.flags.command_line import Given, read_command_line
 from hf_transfer.flags.config_file import read_config_file
 from hf_transfer.flags.ours import default_output_dir, our_flags, recipe_name
 from hf_transfer.flags.shared import SharedFlags
-from hf_transfer.flags.yields import contradictions, rules_out_best, settle
+from hf_transfer.flags.yields import contradictions, no_training, rules_out_best, settle
 from hf_transfer.hardware import on_cpu
-from hf_transfer.problems import Problem, Problems, nearest
+from hf_transfer.problems import Problem, Problems, nearest, one_a_place
 from hf_transfer.strategies.peft_methods import FLAGS, unread
 from hf_transfer.training_fields import training_fields
 
@@ -77,11 +77,13 @@ class Arguments(SharedFlags):
     def data(self) -> dict[str, Any]:
         """Keyword arguments of `hf_transfer.data.load`, without the data set itself and the token length.
 
-        Raises Problems where a file or checkpoint is not there that a flag names, with all else that is wrong with the data.
+        Raises Problems where a file or checkpoint is not there that a flag names, or the output folder is taken, with all
+        else that is wrong with the data.
         """
         from hf_transfer.data.named import missing, wrong
 
-        named = {name: getattr(self, name) for name in our_flags(type(self))}
+        named = {name: item.value for name, item in self.given.items()}
+        named |= {name: getattr(self, name) for name in our_flags(type(self))}
         if missing(named):
             raise Problems(*wrong(named))
         seed = self.given["seed"].value if self.asked("seed") else 42
@@ -161,11 +163,12 @@ def parse(cls: type[T], argv: list[str] | None = None) -> T:
     given, problems = read_config_file(line.config, flags, cls.hide) if line.config else ({}, [])
     given |= line.given
     asked = {name: item.value for name, item in given.items()}
-    problems = [*problems, *line.problems, *contradictions(asked), *_unread(asked, cls), *_no_strategy(asked)]
+    problems = [*problems, *line.problems, *contradictions(asked), *no_training(asked)]
+    problems += [*_unread(asked, cls), *_no_strategy(asked)]
     if problems:
         from hf_transfer.data.named import wrong
 
-        raise Problems(*problems, *wrong(asked))
+        raise Problems(*one_a_place(problems), *wrong(asked))
     arguments = cls(**{name: value for name, value in asked.items() if name in ours})
     arguments.given, arguments.typed = given, argv is None
     if isinstance(arguments.strategy, str):

@@ -15,6 +15,11 @@ from typing import Any
 from hf_transfer.problems import Diverged, Mistakes, NotPushed, Problem, Problems
 from hf_transfer.training.checkpoints import unreadable
 
+REFUSED_BY_TRANSFORMERS = {  # words of its messages -> what to do
+    "use_cpu": "--use_cpu makes bf16 run on the CPU",
+    "non-zero --logging_steps": "give 1 or more, or --logging_strategy no",
+}
+
 
 def command(main: Callable[[], Any]) -> int:
     """Run `main` and return the exit code: `sys.exit(command(main))`.
@@ -150,13 +155,17 @@ def _from_training_arguments(error: Exception) -> Problems | None:
     if ("integration_utils.py", "get_reporting_integration_callbacks") in names or (
         isinstance(error, RuntimeError) and names[-1] == ("integration_utils.py", "__init__")
     ):
-        return Problems(
-            Problem("--report_to", " ".join(str(error).split()), "install it, or leave the flag out")
-        )
+        said = " ".join(str(error).split())
+        mend = "give one of them" if "only" in said and "supported" in said else "install it"
+        return Problems(Problem("--report_to", said, f"{mend}, or leave the flag out"))
     if (
         not isinstance(error, ValueError | TypeError | ImportError)
         or ("training_args.py", "__post_init__") not in names
     ):
         return None
-    mend = "--use_cpu makes bf16 run on the CPU" if "bf16" in str(error) and "use_cpu" in str(error) else ""
-    return Problems(Problem("training arguments", " ".join(str(error).split()), mend))
+    said = " ".join(str(error).split())
+    if "deepspeed" in said and isinstance(error, ImportError):
+        mend = 'pip install "hf-transfer-learning[deepspeed]"'
+        return Problems(Problem("--deepspeed", "needs the package deepspeed, which is not installed", mend))
+    mend = next((mend for words, mend in REFUSED_BY_TRANSFORMERS.items() if words in said), "")
+    return Problems(Problem("training arguments", said, mend))

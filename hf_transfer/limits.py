@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_transfer.evaluation.classification import LOWER_IS_BETTER
+from hf_transfer.flags.yields import no_training
 from hf_transfer.problems import Problem, Problems, nearest
 
 MEASURED = {
@@ -26,11 +27,7 @@ def check_arguments(args: Any, problem_type: str) -> None:
     Raises:
         Problems: all of them.
     """
-    wrong = []
-    if args.do_train and (args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs)):
-        name = "--max_steps" if args.max_steps == 0 else "--num_train_epochs"
-        mend = "give more, or --do_train false to measure the model as it is"
-        wrong.append(Problem(name, "0 would train nothing", mend))
+    wrong = no_training(vars(args))
     if args.device.type == "cpu":
         leave = "leave it out, or run where there is a GPU"
         for name, mend in (("fp16", "--bf16 and --use_cpu work on a CPU"), ("fsdp", leave)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -26,6 +27,17 @@ class Problems(ValueError):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def one_a_place(problems: Sequence[Problem]) -> list[Problem]:
+    """Problems with the same `where` as one that says it all."""
+    found: dict[str, Problem] = {}
+    for problem in dict.fromkeys(problems):
+        where, before = problem.where, found.get(problem.where)
+        what = f"{before.what}, and {problem.what}" if before else problem.what
+        mend = "; ".join(mend for mend in (before.mend if before else "", problem.mend) if mend)
+        found[where] = Problem(where, what, mend)
+    return list(found.values())
 
 
 class Diverged(RuntimeError):

@@ -15,6 +15,12 @@ BROKEN = {
     "too many fields": ("a.csv", b"text,label\nfine,good\nso, so,bad\n", ["line 3 has 3"]),
     "half-cut quote": ("a.csv", b'text,label\nfine,good\n"half of a', ["line 3", "never closed"]),
     "latin-1": ("a.csv", b"text,label\nfine,good\ncaf\xe9,bad\n", ["line 3", "UTF-8", "0xe9"]),
+    "utf-16 without a mark": ("a.csv", "text,label\nfine,good\n".encode("utf-16-le"), ["looks like UTF-16"]),
+    "bytes of no text": (
+        "a.csv",
+        b"text,label\n\x80\x04\x95\xff,good\n",
+        ["line 2", "0x80", "not a text file"],
+    ),
     "utf-16": ("a.csv", "text,label\nfine,good\n".encode("utf-16"), ["UTF-16"]),
     "empty": ("a.csv", b"", ["empty"]),
     "header only": ("a.csv", b"text,label\n", ["no rows"]),

@@ -134,6 +134,9 @@ def _settle(
     elif found:
         what = f"several columns of {table.name} could be the {role}: {', '.join(found)}"
         problems.append(Problem(flag, what, f"name it: {flag} NAME"))
+    elif columns and set(table.columns) <= set(columns.values()) and not table.left_out:
+        what = f"{table.name} has no column beside {', '.join(table.columns)}, and so no {role}"
+        problems.append(Problem(flag, what, f"give a file with a {role} in every row, such as a csv"))
     else:
         there = ", ".join(table.columns)
         left_out = "".join(f"; {name} was left out: {why}" for name, why in table.left_out.items())

@@ -11,6 +11,11 @@ from hf_transfer.data.tables import Table, dataset_of
 from hf_transfer.problems import Problem, Problems
 
 SHOWN = 5
+CONTROL = {
+    *range(9),
+    *range(14, 27),
+    *range(28, 32),
+}  # bytes that no encoding of text uses but as half a character
 
 
 def read_text(path: Path) -> str:
@@ -26,9 +31,14 @@ def read_text(path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
+        if CONTROL & set(content[:10_000]):
+            what = f"not a text file: line {line} holds the byte 0x{content[error.start]:02x}, and others are no text either"
+            raise Problems(Problem(str(path), what, "check the file's format")) from error
         found = f"line {line} is not UTF-8 (byte 0x{content[error.start]:02x})"
         raise Problems(_encoding(path, found, "latin-1")) from error
     if "\0" in text:
+        if text[1::2].count("\0") > len(text) / 4:
+            raise Problems(_encoding(path, "the file looks like UTF-16 without a mark", "utf-16le"))
         line = text[: text.index("\0")].count("\n") + 1
         raise Problems(
             Problem(str(path), f"not a text file: line {line} holds a NUL byte", "check the file's format")
@@ -44,7 +54,7 @@ def _encoding(path: Path, found: str, guess: str) -> Problem:
 def read_delimited(path: Path) -> Table:
     """A csv or tsv file with a header line, as columns of text.
 
-    A csv may be separated by `,`, `;` or tabs (seen in its header). A tsv is read with quotes, and where those do
+    A csv may be separated by `,`, `;`, tabs or `|` (seen in its header). A tsv is read with quotes, and where those do
     not work out, without (as GLUE's files are).
 
     Raises:
@@ -99,7 +109,7 @@ def _parse(path: Path, text: str, quoting: Literal[0, 3]) -> tuple[list[str], li
 def _delimiter(path: Path, header: str) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    return next((mark for mark in (",", ";", "\t", "|") if mark in header), ",")
 
 
 def _broken(path: Path, line: int, text: str, error: str) -> Problem:

@@ -22,7 +22,13 @@ def read_file(path: Path) -> Table:
     if not path.exists():
         raise Problems(no_such_file(path))
     if path.is_dir():
-        raise Problems(Problem(str(path), "is a folder, expected a file", "give folders with --dataset_name"))
+        raise Problems(
+            Problem(
+                str(path),
+                "is a folder, expected a file",
+                "give its files, or the whole folder with --dataset_name",
+            )
+        )
     read = READERS.get(path.suffix.lower())
     if read is None:
         what = f"the suffix {path.suffix or '(none)'} is not known, expected one of {', '.join(READERS)}"

@@ -68,15 +68,28 @@ def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | No
     labels = Labels(found, names, {}, declared is not None)
     ids = {name: i for i, name in enumerate(names)}
     for split, rows in named.items():
+        if split == "test" and "-1" not in ids and all(row is None or row == ["-1"] for row in rows):
+            rows = [None] * len(rows)  # hidden, as those of benchmarks are
         labels.problems += _unknown(split, tables[split], rows, ids)
         labels.values[split] = [_encode(row, ids, found) for row in rows]
     if len(seen) < 2 and not labels.problems:
-        only = f"only {next(iter(seen))!r}" if seen else "none at all"
-        what = f"one class only: column {column!r} holds {only} in the training rows"
-        labels.problems.append(Problem(tables["train"].name, what, "give rows of at least two classes"))
+        labels.problems.append(
+            Problem(
+                tables["train"].name,
+                f"one class only: column {column!r} holds only {next(iter(seen))!r} in the training rows",
+                "give rows of at least two classes",
+            )
+            if seen
+            else _empty(tables["train"], column)
+        )
     labels.problems += _too_many(names, named["train"], tables["train"], column)
     labels.warnings += _alike(names)
     return labels
+
+
+def _empty(table: Table, column: str) -> Problem:
+    what = f"column {column!r} is empty in every training row"
+    return Problem(table.name, what, "is it the right one? --label_column names another")
 
 
 def _raw(table: Table, column: str) -> list[Any]:
@@ -149,8 +162,9 @@ def _regression(
         labels.values[split] = values
     known = {value for value in labels.values["train"] if value is not None}
     if len(known) < 2 and not labels.problems:
-        what = f"column {column!r} holds the same value in every training row ({', '.join(map(str, known)) or 'none'})"
-        labels.problems.append(Problem(tables["train"].name, what, "there is nothing to learn from it"))
+        what = f"column {column!r} holds the same value in every training row ({', '.join(map(str, known))})"
+        same = Problem(tables["train"].name, what, "there is nothing to learn from it")
+        labels.problems.append(same if known else _empty(tables["train"], column))
     if not asked and known and all(value.is_integer() for value in known):
         what = f"labels are floats, so this is regression, but all are whole numbers ({len(known)} different)"
         labels.warnings.append(Problem("labels", what, "for classes, write them as integers or text"))

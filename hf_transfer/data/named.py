@@ -1,4 +1,4 @@
-"""What is wrong with the files, columns and checkpoint that flags name, in one list and before anything is loaded."""
+"""What is wrong with the files, folders, columns and checkpoint that flags name, in one list and before anything is loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PERHAPS_HUB = ("dataset_name", "domain_file")  # may be Hub ids, which are not a
 
 
 def missing(given: Mapping[str, Any]) -> list[Problem]:
-    """Files, folders and a checkpoint that are named and not here.
+    """Files, folders and a checkpoint that are named and not here, and an output folder that cannot be taken.
 
     Args:
         given: flag -> value; None and flags that name nothing are passed over.
@@ -31,12 +31,26 @@ def missing(given: Mapping[str, Any]) -> list[Problem]:
         for name, path in named
         if not path.exists() and (name in FILES or names_a_path(str(given[name])))
     ]
-    return [*found, *_no_checkpoint(given.get("model_name_or_path"))]
+    return [*found, *_no_checkpoint(given.get("model_name_or_path")), *_taken(given)]
 
 
 def wrong(given: Mapping[str, Any]) -> list[Problem]:
     """`missing`, and with it data that cannot be read and columns that are named and not in the training rows."""
     return list(dict.fromkeys([*missing(given), *_wrong_data(given)]))
+
+
+def _taken(given: Mapping[str, Any]) -> list[Problem]:
+    """Why the output folder cannot take a new run; whether it holds one to go on with is not asked here."""
+    from hf_transfer.run_folder import check_folder
+
+    if not given.get("output_dir") or given.get("resume_from_checkpoint"):
+        return []
+    try:
+        overwrite = bool(given.get("overwrite_output_dir"))
+        check_folder(Path(given["output_dir"]), resume=False, overwrite=overwrite)
+    except Problems as error:
+        return list(error.problems)
+    return []
 
 
 def _no_checkpoint(name: Any) -> list[Problem]:

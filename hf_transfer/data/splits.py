@@ -48,7 +48,9 @@ def planned(present: Sequence[str], validation_size: float, test_size: float) ->
         mend = "give a share such as 0.1, or --validation_file"
         problems.append(Problem("--validation_size", "0 leaves nothing to validate on", mend))
     if not problems and sum(shares.values()) >= 1:
-        what = "together with --test_size it leaves no rows to train on"
+        what = (
+            f"{shares['validation']:g} and --test_size {shares['test']:g} together leave no rows to train on"
+        )
         problems.append(Problem("--validation_size", what, "make them smaller"))
     if problems:
         raise Problems(*problems)

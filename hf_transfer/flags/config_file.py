@@ -12,6 +12,9 @@ from hf_transfer.flags.names import find
 from hf_transfer.flags.values import Flag, read
 from hf_transfer.problems import Problem, Problems, nearest
 
+YAML = "write one flag a line, as in `learning_rate: 3e-5`"
+JSON = 'write an object of flags, as in {"learning_rate": 3e-5}'
+
 
 def read_config_file(
     file: str, flags: dict[str, Flag], hidden: tuple[str, ...] = ()
@@ -51,7 +54,9 @@ def _items(path: Path) -> Iterator[tuple[str, str, Any]]:
     except UnicodeDecodeError as error:
         raise Problems(Problem(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8")) from None
     except OSError as error:
-        raise Problems(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+        raise Problems(
+            Problem(str(path), f"cannot be read: {error.strerror}", "check who may read it")
+        ) from None
     yield from (_json_items if path.suffix.lower() == ".json" else _yaml_items)(text, path)
 
 
@@ -65,7 +70,7 @@ def _json_items(text: str, path: Path) -> Iterator[tuple[str, str, Any]]:
     try:
         value = json.loads(text, object_pairs_hook=keep)
     except json.JSONDecodeError as error:
-        raise Problems(Problem(f"{path}, line {error.lineno}", f"is no JSON: {error.msg}")) from None
+        raise Problems(Problem(f"{path}, line {error.lineno}", f"is no JSON: {error.msg}", JSON)) from None
     if not isinstance(value, dict):
         raise _not_flags(path, value)
     for key, item in pairs:
@@ -92,13 +97,15 @@ def _yaml_items(text: str, path: Path) -> Iterator[tuple[str, str, Any]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise Problems(Problem(f"{path}{line}", f"is no YAML: {error.problem or error.context}")) from None
+        raise Problems(
+            Problem(f"{path}{line}", f"is no YAML: {error.problem or error.context}", YAML)
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, Problems):
             raise
-        raise Problems(Problem(str(path), f"is no YAML: {' '.join(str(error).split())}")) from None
+        raise Problems(Problem(str(path), f"is no YAML: {' '.join(str(error).split())}", YAML)) from None
 
 
 def _not_flags(path: Path, value: Any) -> Problems:
     found = f"holds {type(value).__name__} and not flags"
-    return Problems(Problem(str(path), found, "write one flag a line, as in `learning_rate: 3e-5`"))
+    return Problems(Problem(str(path), found, JSON if path.suffix.lower() == ".json" else YAML))

@@ -21,9 +21,9 @@ class SharedFlags:
         "Data", None, "Hub id, file (csv, tsv, json, jsonl, parquet, txt) or folder."
     )
     dataset_config_name: str | None = flag("Data", None, "Configuration of a data set of the Hub.")
-    train_file: str | None = flag("Data", None, "File or folder with the training rows.")
-    validation_file: str | None = flag("Data", None, "File or folder with the validation rows.")
-    test_file: str | None = flag("Data", None, "File or folder with the test rows.")
+    train_file: str | None = flag("Data", None, "File with the training rows.")
+    validation_file: str | None = flag("Data", None, "File with the validation rows.")
+    test_file: str | None = flag("Data", None, "File with the test rows.")
     train_split: str | None = flag(
         "Data", None, "Name of the training split, or part of it, as in train[:10%]."
     )

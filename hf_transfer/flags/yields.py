@@ -6,6 +6,7 @@ error about values that the user never typed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hf_transfer.flags.values import Flag
@@ -37,9 +38,25 @@ def contradictions(asked: dict[str, Any]) -> list[Problem]:
         both = [f"--{name} {asked[name]}" for name in _STEPPED if name in asked]
         mend = "the best one can only be kept if saving happens where evaluation does: make them equal"
         pairs.append(("--load_best_model_at_end", " ".join(both), mend))
+    if asked.get("do_train") is False and asked.get("resume_from_checkpoint") not in (None, False):
+        mend = (
+            "there is nothing to go on with; to measure a run again, give its folder as --model_name_or_path and "
+            "another --output_dir"
+        )
+        pairs.append(("--do_train false", "--resume_from_checkpoint", mend))
     if asked.get("fp16") is True and asked.get("bf16") is True:
         pairs.append(("--fp16", "--bf16", "choose one"))
     return [Problem(one, f"contradicts {other}", mend) for one, other, mend in pairs]
+
+
+def no_training(asked: Mapping[str, Any]) -> list[Problem]:
+    """A length of zero, where training was not left out; `asked` may hold all arguments too."""
+    lengths = {name: asked.get(name) for name in ("max_steps", "num_train_epochs")}
+    if asked.get("do_train") is False or (lengths["max_steps"] or -1) > 0:
+        return []
+    mend = "give more, or --do_train false to measure the model as it is"
+    zero = [name for name, length in lengths.items() if length is not None and length == 0]
+    return [Problem(f"--{name}", "0 would train nothing", mend) for name in zero[:1]]
 
 
 def rules_out_best(asked: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 import traceback
 from pathlib import Path
 from typing import Any
@@ -119,4 +120,6 @@ def unreadable(error: Exception) -> Problems | None:
     mend = "give a folder that save_pretrained wrote (config.json, safetensors, the tokenizer's or processor's files)"
     if not Path(str(name)).exists():
         mend = "check the spelling; a private or gated model needs `hf auth login` (or HF_TOKEN) and its terms accepted"
-    return Problems(Problem(WHERE, f"{name} cannot be loaded: {reason[:300]}", mend))
+    return Problems(
+        Problem(WHERE, f"{name} cannot be loaded: {textwrap.shorten(reason, 300, placeholder=' ...')}", mend)
+    )
