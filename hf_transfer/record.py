@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer import hardware
 from hf_transfer.again import typed_command
+from hf_transfer.anatomy import is_copy
 from hf_transfer.data.texts import LANGUAGE
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
@@ -102,7 +103,7 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     return {
         "model": f"{hub_id_of(base['name']) or Path(base['name']).name} ({base['class']}, "
-        f"{sum(p.numel() for p in setup.model.parameters()):,} parameters)",
+        f"{sum(p.numel() for name, p in setup.model.named_parameters() if not is_copy(name)):,} parameters)",
         **({"adapted on": base["adapted_on"]} if "adapted_on" in base else {}),
         "new": _new(setup, base),
         "data": f"{data.source['name']}: " + ", ".join(f"{n:,} {split}" for split, n in sizes.items()),

@@ -14,6 +14,7 @@ from typing import Any
 os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
 
 import torch
+import transformers.training_args
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from launching import RECIPE
@@ -43,4 +44,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     PartialState._prepare_backend = pretend
+    transformers.training_args.is_torch_bf16_gpu_available = lambda: True
     sys.exit(command(main))

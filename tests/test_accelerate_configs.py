@@ -25,8 +25,14 @@ from hf_transfer.hardware import check_world
 from hf_transfer.sharding import block_classes
 
 FILES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+IN_FP32 = ["--mixed_precision", "no", "--main_process_port", 0, "--"]
 PRETENDED = Path(__file__).resolve().parent / "pretended_gpus.py"
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+deepspeed = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None,
+    reason='needs deepspeed: pip install "hf-transfer-learning[deepspeed]"',
+)
+SHARDED = ["fsdp2.yaml", *(pytest.param(f"zero{stage}.yaml", marks=deepspeed) for stage in (2, 3))]
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +111,7 @@ def test_two_cpu_processes_give_what_one_gives(made: tuple[Path, Path], alone: P
 def test_fsdp2_gives_what_one_process_gives(made: tuple[Path, Path], alone: Path, tmp_path: Path) -> None:
     """The reload check inside the run proves the saved model; there is one whole file of weights, no pickle beside."""
     out = tmp_path / "run"
-    words = ["--mixed_precision", "no", "--main_process_port", 0, "--", *flags(*made, out, 8, use_cpu=False)]
-    done = launch("fsdp2.yaml", *words, script=PRETENDED)
+    done = launch("fsdp2.yaml", *IN_FP32, *flags(*made, out, 8, use_cpu=False), script=PRETENDED)
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(out, alone)
     assert [path.name for path in out.glob("*.safetensors")] == ["model.safetensors"]
@@ -115,35 +120,37 @@ def test_fsdp2_gives_what_one_process_gives(made: tuple[Path, Path], alone: Path
 
 @pytest.mark.full
 @no_gpu
+@pytest.mark.parametrize("name", SHARDED)
 @pytest.mark.parametrize("changes", [{"strategy": "two-phase"}, {"peft": "lora"}, {"layer_decay": 0.5}])
-def test_fsdp2_with_each_kind_of_strategy(
-    changes: dict[str, Any], made: tuple[Path, Path], tmp_path: Path
+def test_shards_with_each_kind_of_strategy(
+    changes: dict[str, Any], name: str, made: tuple[Path, Path], tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     done = launch("cpu.yaml", *flags(*made, one, 16, **changes))
     assert done.returncode == 0, done.stderr[-3000:]
     words = flags(*made, two, 8, use_cpu=False, **changes)
-    done = launch(
-        *("fsdp2.yaml", "--mixed_precision", "no", "--main_process_port", 0, "--", *words), script=PRETENDED
-    )
+    done = launch(name, *IN_FP32, *words, script=PRETENDED, env=environment(DS_ACCELERATOR="cpu"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(two, one)
 
 
 @pytest.mark.full
 @no_gpu
+@pytest.mark.parametrize("name", SHARDED)
 @pytest.mark.parametrize("changes", [{}, {"peft": "lora"}])
-def test_fsdp2_goes_on_after_a_kill(changes: dict[str, Any], made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_shards_go_on_after_a_kill(
+    changes: dict[str, Any], name: str, made: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Both processes are killed once a checkpoint is there; the resumed run is the uninterrupted one, to the bit."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     long = {"max_steps": 90, "save_steps": 30, "eval_steps": 30, "use_cpu": False} | changes
     # torch cannot load an optimizer's state where there is none, as SGD's without momentum.
     long |= {"optim": "adamw_torch", "learning_rate": 1e-3}
-    words = ["--mixed_precision", "no", "--main_process_port", 0, "--"]
-    done = launch("fsdp2.yaml", *words, *flags(*made, whole, 8, **long), script=PRETENDED)
+    env = environment(DS_ACCELERATOR="cpu")
+    done = launch(name, *IN_FP32, *flags(*made, whole, 8, **long), script=PRETENDED, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     again = flags(*made, killed, 8, **long)
-    with subprocess.Popen(command("fsdp2.yaml", *words, *again, script=PRETENDED), env=environment()) as run:
+    with subprocess.Popen(command(name, *IN_FP32, *again, script=PRETENDED), env=env) as run:
         until = time.monotonic() + 300
         while not (killed / "checkpoint-30").exists() and run.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
@@ -151,17 +158,17 @@ def test_fsdp2_goes_on_after_a_kill(changes: dict[str, Any], made: tuple[Path, P
         for process in [*started.children(recursive=True), started]:  # each has a session of its own
             process.kill()
     assert not (killed / "phases.json").exists()  # it was in training
-    done = launch("fsdp2.yaml", *words, *again, "--resume_from_checkpoint", "true", script=PRETENDED)
+    resumed = [*again, "--resume_from_checkpoint", "true"]
+    done = launch(name, *IN_FP32, *resumed, script=PRETENDED, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "The run goes on from" in " ".join(done.stdout.split())
     assert largest_difference(killed, whole) == 0
     assert_same_run(killed, whole, atol=1e-9)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None,
-    reason='needs deepspeed: pip install "hf-transfer-learning[deepspeed]"',
-)
+@pytest.mark.full
+@no_gpu
+@deepspeed
 @pytest.mark.parametrize(
     ("name", "precision", "atol"),
     [("zero2.yaml", "no", 1e-5), ("zero3.yaml", "no", 1e-5), ("zero3.yaml", "bf16", 2e-2)],
@@ -169,11 +176,12 @@ def test_fsdp2_goes_on_after_a_kill(changes: dict[str, Any], made: tuple[Path, P
 def test_zero_gives_what_one_process_gives(
     name: str, precision: str, atol: float, made: tuple[Path, Path], alone: Path, tmp_path: Path
 ) -> None:
-    words = flags(*made, tmp_path / "run", 8, use_cpu=False)
+    asked = {"bf16": True} if precision == "bf16" else {}  # or a configuration for GPUs is refused on a CPU
+    words = flags(*made, tmp_path / "run", 8, use_cpu=False, **asked)
     done = launch(
         *(name, "--mixed_precision", precision, "--main_process_port", 0, "--", *words),
         script=PRETENDED,
-        env=launching.environment(DS_ACCELERATOR="cpu"),
+        env=environment(DS_ACCELERATOR="cpu"),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert largest_difference(tmp_path / "run", alone) < atol

@@ -10,7 +10,7 @@ import pytest
 import torch
 from architectures import make
 from peft import LoraConfig
-from small_training import NoProcessor, make_setup
+from small_training import NoProcessor, make_setup, training_arguments
 from transformers import TrainerCallback
 
 from hf_transfer.anatomy import layer_groups
@@ -22,6 +22,7 @@ from hf_transfer.strategies.peft_methods import METHODS, PEFT_RATES, peft_method
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.prompts import leave_room
 from hf_transfer.strategies.rates import check_loraplus, decay_names, optimizer_groups
+from hf_transfer.training.ledger import phase_entry
 from hf_transfer.training.train import train
 
 
@@ -119,3 +120,13 @@ def test_a_layer_that_a_prefix_does_not_reach_is_found_out(
     monkeypatch.setattr(prompts, "_scores", deaf)
     with pytest.raises(Problems, match="does not look at what prefix tuning puts before"):
         adapt(make(name), peft_method("prefix"))
+
+
+def test_the_head_that_peft_keeps_aside_is_not_counted(tmp_path: Path) -> None:
+    """The trained copy alone: the plan's head is as large as the checkpoint's."""
+
+    def heads(model: Any) -> dict[str, Any]:
+        return phase_entry(make_setup(model, "bert", tmp_path), 1, training_arguments(tmp_path))["groups"][-1]
+
+    adapted, plain = heads(adapt(make("bert"), peft_method("lora"))), heads(make("bert"))
+    assert adapted["parameters"] == adapted["learning"] == plain["parameters"]

@@ -10,6 +10,7 @@ from hf_transfer.anatomy.groups import HEAD as HEAD
 from hf_transfer.anatomy.groups import LayerGroup as LayerGroup
 from hf_transfer.anatomy.groups import head_leaves as head_leaves
 from hf_transfer.anatomy.groups import head_modules as head_modules
+from hf_transfer.anatomy.groups import is_copy as is_copy
 from hf_transfer.anatomy.groups import layer_groups as layer_groups
 from hf_transfer.anatomy.groups import linear_layers as linear_layers
 from hf_transfer.anatomy.groups import max_positions as max_positions

@@ -132,6 +132,11 @@ def head_leaves(model: nn.Module) -> list[str]:
     return found
 
 
+def is_copy(name: str) -> bool:
+    """Whether peft keeps this parameter only to go back to: what stood in place of one of its `modules_to_save`."""
+    return ".original_module." in name
+
+
 def max_positions(model: nn.Module) -> int | None:
     """Longest input that the model's tables of absolute positions take; None where there are none.
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from hf_transfer.anatomy import is_copy
 from hf_transfer.checking.subject import Subject, head_names, shown
 from hf_transfer.problems import Problem
 from hf_transfer.strategies.freezing import still_modules
@@ -145,7 +146,7 @@ def _drawn_anew(model: nn.Module) -> set[str]:
     }
     if not any(marks.values()):
         return set()
-    return {name for name, marked in marks.items() if not marked and ".original_module." not in name}
+    return {name for name, marked in marks.items() if not marked and not is_copy(name)}
 
 
 def _leaves(names: list[str]) -> list[str]:

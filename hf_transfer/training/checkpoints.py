@@ -24,7 +24,7 @@ def checkpoint(name: str) -> str:
     Raises:
         Problems: no such folder; or not in the cache, and the Hub cannot be reached.
     """
-    _load_whole()
+    load_whole()
     path = Path(name)
     if path.exists():
         if not (path / "config.json").is_file():
@@ -62,8 +62,11 @@ def checkpoint(name: str) -> str:
     return name
 
 
-def _load_whole() -> None:
-    """Let `from_pretrained` load whole models under ZeRO-3 too: new heads, plan and record need them in one piece."""
+def load_whole() -> None:
+    """Let `from_pretrained` load whole models under ZeRO-3: new heads, the record and one rank alone need them so.
+
+    Where accelerate has told transformers of ZeRO-3, every model is made in parts, by all processes together.
+    """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_transfer.anatomy import HEAD
+from hf_transfer.anatomy import HEAD, is_copy
 from hf_transfer.run_folder import write_text
 from hf_transfer.strategies.rates import decay_names, group_rates
 
@@ -33,7 +33,7 @@ def phase_entry(setup: Setup, number: int, args: Any, steps: int = 0) -> dict[st
         rows.append(
             {
                 "name": group.name,
-                "parameters": sum(parameters[name].numel() for name in group.parameters),
+                "parameters": sum(parameters[name].numel() for name in group.parameters if not is_copy(name)),
                 "learning": sum(parameters[name].numel() for name in learning),
                 "learns": bool(learning),
                 "learning_rate": rates.get(group.name) if learning else None,

@@ -22,6 +22,7 @@ from hf_transfer.shift.pairing import PairedBatches, Partners
 from hf_transfer.strategies.freezing import still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
+from hf_transfer.training.checkpoints import load_whole
 from hf_transfer.training.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.training.resumable import ResumableTrainer
 
@@ -112,10 +113,14 @@ class PhaseTrainer(ResumableTrainer):
         return self.args.data_seed if self.args.data_seed is not None else self.args.seed
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Stock's; DeepSpeed allows one Accelerator a process, and a run has a Trainer for its plan and each phase."""
+        """Stock's; DeepSpeed allows one Accelerator a process, and a run has a Trainer for its plan and each phase.
+
+        Each tells transformers of ZeRO-3 anew, and models that are loaded later have to be whole all the same.
+        """
         if self.args.deepspeed_plugin is not None:
             AcceleratorState._reset_state()
         super().create_accelerator_and_postprocess()
+        load_whole()
 
     # The loss. Stock passes num_items_in_batch to models that ignore it and then skips its own division, so that
     # accumulation and several processes multiply loss and gradients.
