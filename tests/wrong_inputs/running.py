@@ -30,13 +30,11 @@ SHORT = {
     "skip_reload_check": "true",
 }
 IMPORTED = (
-    "hf_transfer.finetuning",
-    "hf_transfer.finishing",
-    "hf_transfer.data.loading",
-    "hf_transfer.tasks",
+    *("hf_transfer.finetuning", "hf_transfer.finishing", "hf_transfer.data.loading", "hf_transfer.tasks"),
+    *("peft", "evaluate", "sklearn.metrics", "scipy.stats", "matplotlib.pyplot", "timm"),
 )
-IMPORTED = (*IMPORTED, "peft", "evaluate", "sklearn.metrics", "scipy.stats", "matplotlib.pyplot", "timm")
 HEAD = re.compile(r"(One thing has|\d+ things have) to be mended first:\n")
+BAR = re.compile(r"[^\r\n]*\d%\|[^\r\n]*?\]|\x1b\[A")
 ROUGH = "a figure measured on them is rough"  # said of nearly every case: none has many rows
 JUDGED = "no better"  # what one step of training was worth differs between machines
 
@@ -123,8 +121,8 @@ def _files(folder: Path) -> dict[str, bytes | None]:
 
 
 def _listed(stderr: str) -> str:
-    """The problems on one line, without the head that counts them; else all that was said."""
-    parts = HEAD.split(stderr)
+    """The problems on one line, without the head that counts them; else all that was said beside the bars."""
+    parts = HEAD.split(BAR.sub("", stderr))
     items = parts[-1].removeprefix("- ").split("\n- ")
     return "; ".join(" ".join(item.split()) for item in items)
 
