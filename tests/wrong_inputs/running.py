@@ -120,9 +120,14 @@ def _files(folder: Path) -> dict[str, bytes | None]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in paths}
 
 
+def without_bars(said: str) -> str:
+    """How fast something went is different each time."""
+    return BAR.sub("", said)
+
+
 def _listed(stderr: str) -> str:
     """The problems on one line, without the head that counts them; else all that was said beside the bars."""
-    parts = HEAD.split(BAR.sub("", stderr))
+    parts = HEAD.split(without_bars(stderr))
     items = parts[-1].removeprefix("- ").split("\n- ")
     return "; ".join(" ".join(item.split()) for item in items)
 
