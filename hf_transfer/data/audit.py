@@ -139,8 +139,8 @@ def _classes(values: Mapping[str, Sequence[Any]], labels: Labels) -> list[Proble
     common = [name for name in labels.names if train[name] >= RARE]
     few = [name for name in labels.names if 0 < train[name] < RARE]
     if few:
-        rare = [f"{name} ({train[name]}){nearest(name, common)}" for name in few]
-        what = f"labels with fewer than {RARE} rows: {_some(rare)}"
+        shown = [f"{name} ({train[name]}){nearest(name, common)}" for name in few[:SHOWN]]
+        what = f"labels with fewer than {RARE} rows: {_some([*shown, *few[SHOWN:]])}"
         found.append(Problem("train", what, "add rows for them, or mend the spelling"))
     present = [train[name] for name in labels.names if train[name]]
     if present and max(present) >= IMBALANCE * min(present):

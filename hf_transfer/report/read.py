@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class Record:
     results: dict[str, Any]
     predictions: pd.DataFrame | None
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """Label names in id order; empty for regression."""
         return [str(label) for label in self.run.get("labels") or []]

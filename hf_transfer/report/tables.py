@@ -78,15 +78,20 @@ def per_class(record: Record) -> list[dict[str, Any]]:
 
 def confused_pairs(record: Record, most: int = 10) -> list[dict[str, Any]]:
     """The pairs of classes most often taken for each other: `label, prediction, count, share` of the true class."""
-    table = confusion(record)
-    pairs = []
-    for i, label in enumerate(record.labels):
-        for j, prediction in enumerate(record.labels):
-            if i != j and table[i, j]:
-                part = table[i, j] / table[i].sum()
-                pairs.append(
-                    {"label": label, "prediction": prediction, "count": int(table[i, j]), "share": part}
-                )
+    import numpy as np
+
+    table, names = confusion(record), record.labels
+    rows = table.sum(axis=1)
+    pairs = [
+        {
+            "label": names[i],
+            "prediction": names[j],
+            "count": int(table[i, j]),
+            "share": table[i, j] / rows[i],
+        }
+        for i, j in np.argwhere(table)  # of thousands of classes few pairs occur
+        if i != j
+    ]
     return sorted(pairs, key=lambda pair: (-pair["count"], -pair["share"]))[:most]
 
 
