@@ -11,11 +11,8 @@ from hf_transfer.data.tables import Table, dataset_of
 from hf_transfer.problems import Problem, Problems
 
 SHOWN = 5
-CONTROL = {
-    *range(9),
-    *range(14, 27),
-    *range(28, 32),
-}  # bytes that no encoding of text uses but as half a character
+# Bytes that no encoding of text uses but as half a character.
+CONTROL = {*range(9), *range(14, 27), *range(28, 32)}
 
 
 def read_text(path: Path) -> str:
