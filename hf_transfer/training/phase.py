@@ -23,6 +23,7 @@ from hf_transfer.strategies.allocation import Allocation, is_adalora
 from hf_transfer.strategies.contrastive import pairs
 from hf_transfer.strategies.freezing import freeze
 from hf_transfer.training.divergence import finite
+from hf_transfer.training.prepared import unprepared
 from hf_transfer.training.setup import Setup, phase_folder
 from hf_transfer.training.trainer import PhaseTrainer, stock_objective
 
@@ -71,6 +72,7 @@ def shared_out(steps: int, shares: Sequence[float]) -> list[int]:
 def phase_trainer(setup: Setup, number: int, more: Joined | None = None) -> PhaseTrainer:
     """The Trainer of one phase, with what does not learn frozen; `more`: its rows, where they are not the training rows."""
     phase = setup.phases[number - 1]
+    unprepared(setup.model)
     freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
     args = phase_arguments(setup, number)
     if setup.objective is not stock_objective:

@@ -24,6 +24,7 @@ from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
 from hf_transfer.training.checkpoints import load_whole
 from hf_transfer.training.last_round import IDLE, filled_up, own_rows, share_out, without_idle
+from hf_transfer.training.prepared import unprepared
 from hf_transfer.training.resumable import ResumableTrainer
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class PhaseTrainer(ResumableTrainer):
         if self._plain is not None:
             trained = self.accelerator.unwrap_model(self.model_wrapped)
             return gathered(trained, self._plain, bool(self.is_deepspeed_enabled))
-        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        return unprepared(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     # The order of rows: a function of seed and epoch alone, so that a resumed run goes on exactly, and the same
     # for every number of processes. Stock length grouping draws from the global random state.
