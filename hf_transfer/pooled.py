@@ -13,10 +13,11 @@ from torch import nn
 from hf_transfer.strategies.features import hidden_states, mean_of
 
 SENTENCE_TRANSFORMERS = "6.2.0"  # whose layout is written
-DENSE, POOLING = "2_Dense", "1_Pooling"
+POOLING, NORMALIZE, DENSE = "1_Pooling", "2_Normalize", "3_Dense"
 MODULES = (
     ("", "sentence_transformers.base.modules.transformer.Transformer"),
     (POOLING, "sentence_transformers.sentence_transformer.modules.pooling.Pooling"),
+    (NORMALIZE, "sentence_transformers.base.modules.normalize.Normalize"),
     (DENSE, "sentence_transformers.base.modules.dense.Dense"),
 )
 TEXTS = {
@@ -27,7 +28,7 @@ TEXTS = {
 
 
 class PooledClassifier(nn.Module):
-    """A backbone, the mean over the tokens of the attention mask, one linear layer.
+    """A backbone, the mean over the tokens of the attention mask at length one, one linear layer.
 
     Args:
         backbone: the bare model, as `AutoModel` makes it.
@@ -160,6 +161,10 @@ def _layout(linear: nn.Linear) -> dict[str, Any]:
             "embedding_dimension": linear.in_features,
             "pooling_mode": "mean",
             "include_prompt": True,
+        },
+        f"{NORMALIZE}/config.json": {
+            "module_input_name": "sentence_embedding",
+            "module_output_name": "sentence_embedding",
         },
         f"{DENSE}/config.json": {
             "in_features": linear.in_features,

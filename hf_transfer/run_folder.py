@@ -25,7 +25,8 @@ POOLED = (  # of a model that reads the mean over its tokens: sentence-transform
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
     "1_Pooling",
-    "2_Dense",
+    "2_Normalize",
+    "3_Dense",
 )
 NEIGHBOURS = (
     "hf_transfer_knn_text",

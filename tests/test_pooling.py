@@ -91,7 +91,7 @@ def test_sentence_transformers_reads_the_run(run: Run, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     code = code.replace("<repo id or folder>", run.output_dir)
     text = "We found the film dull at home."
-    code = code.replace("A text of your own.", text) + "\nprint(type(model[2]).__name__, logits.tolist())"
+    code = code.replace("A text of your own.", text) + "\nprint(type(model[3]).__name__, logits.tolist())"
     (tmp_path / "ask.py").write_text(code)
     done = prepared_process.run(tmp_path / "ask.py")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -144,8 +144,8 @@ def test_a_push_takes_all_that_sentence_transformers_needs(run: Run) -> None:
     assert {
         "modules.json",
         "1_Pooling/config.json",
-        "2_Dense/config.json",
-        "2_Dense/model.safetensors",
+        "3_Dense/config.json",
+        "3_Dense/model.safetensors",
     } <= set(found)
     assert {"config_sentence_transformers.json", "sentence_bert_config.json", "model.safetensors"} <= set(
         found
@@ -209,7 +209,7 @@ def test_pairs_tune_the_mean_and_a_stopped_run_goes_on_from_a_checkpoint(
         again = run_of(
             blind, folder, "contrastive", args=args | {"resume_from_checkpoint": True}, probe=False
         )
-        for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        for name in ("model.safetensors", "3_Dense/model.safetensors"):
             mine, theirs = (load_file(Path(r.output_dir) / name) for r in (again, whole))
             assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 

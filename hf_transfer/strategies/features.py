@@ -113,9 +113,15 @@ def hidden_states(output: Any) -> Any:
 
 
 def mean_of(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean (B, H) of hidden states (B, T, H) over the tokens of a mask (B, T), as sentence-transformers takes it."""
+    """The mean (B, H) of hidden states (B, T, H) over the tokens of a mask (B, T), scaled to length one.
+
+    As sentence-transformers' Pooling and Normalize do. Encoders of sentences were trained to be compared by cosine, and heads on
+    vectors of one length do better where rows are few (docs/strategies.md).
+    """
+    from torch.nn.functional import normalize
+
     weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return normalize((hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9), dim=1)
 
 
 def _layer(model: nn.Module, name: str) -> Any:

@@ -70,7 +70,8 @@ def solve_head(
     """The head that `solver` finds; its strength is chosen by the loss on validation, or on folds of the training rows.
 
     Features are centred (where the layer has a bias) and divided by one number for all, so that strengths mean the
-    same for every model (Kumar et al. 2022); the head is given for the features as they came.
+    same for every model (Kumar et al. 2022); the head is given for the features as they came. Its scores are scaled to be the
+    best logits on the same rows: a penalty that orders few rows well makes scores that are far too sure, or unsure.
 
     Args:
         solver: `logistic` (regression: ridge), `ridge`, or `prototypes` (class means, Snell et al. 2017, by cosine).
@@ -96,15 +97,14 @@ def solve_head(
     else:
         fit, strengths = _prototypes(num_labels), (1.0,)
     train_, validation_ = scaled(train), None if validation is None else scaled(validation)
-    strength, loss, factor, held, chosen_on = _chosen(
-        fit, strengths, problem_type, train_, validation_, calibrate=solver != "logistic"
-    )
+    strength, loss, factor, held, chosen_on = _chosen(fit, strengths, problem_type, train_, validation_)
     found = fit(train_, strength)
     weight, never = found.weight * factor / spread, found.bias == NEVER
     head = Head(weight, np.where(never, NEVER, found.bias * factor - weight @ middle))
     facts = {
         "solver": solver,
         "strength": strength,
+        "scale": factor,
         "chosen_on": chosen_on,
         "rows": len(train.labels),
         "loss": loss,
@@ -143,7 +143,6 @@ def _chosen(
     problem_type: str,
     train: Rows,
     validation: Rows | None,
-    calibrate: bool,
 ) -> tuple[float, float, float, Any, str]:
     """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
     held, chosen_on = held_out(problem_type, train, validation)
@@ -157,7 +156,7 @@ def _chosen(
         scores = np.concatenate(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
-        factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
+        factor = calibration(problem_type, scores, truths, weights)
         if best[1] < float("inf") and _shaky(heads, scores, train.error):
             break
         found = loss(problem_type, scores * factor, truths, weights)
