@@ -243,4 +243,5 @@ TIMM = (
     "inception_v3",
     "pvt_v2_b0",
     "eca_nfnet_l0",
+    "twins_svt_small",
 )

@@ -47,6 +47,7 @@ FURTHER_BLOCKS = {
     "pit_ti_224": 12,
     "mixer_s32_224": 8,
     "swin_tiny_patch4_window7_224": 12,
+    "twins_svt_small": 18,
 }
 
 

@@ -11,14 +11,16 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 from torch import nn
 
-# A step is the path of attributes behind `self` ("encoder", "layer"), or a loop: the steps of one turn.
+# A step is the path of attributes behind `self` ("encoder", "layer"), or a loop: the steps of one turn. In a path, `*0`
+# is the item at which the loop stands, `*1` that of the loop around it, `*0+1` the next but one; `?0=2` before a path
+# says that it is used in the third turn alone.
 Step = Any
 # What asks about a module but does not use it.
 _ABOUT = {"dtype", "device", "shape", "size", "ndim", "requires_grad"}
@@ -99,22 +101,17 @@ def _is_container(module: nn.Module) -> bool:
     return type(module) in (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
-def _resolved(
-    module: nn.Module, steps: Sequence[Step], turn: int | None = None
-) -> Iterator[tuple[tuple[str, ...], str | None]]:
+def _resolved(module: nn.Module, steps: Iterable[Step]) -> Iterator[tuple[tuple[str, ...], str | None]]:
     """Steps as `(path of modules, method)`, or `(path of a parameter, None)`, of this very module."""
     for step in steps:
         if isinstance(step, list):
-            lists = [len(at) for p in _paths(step) if isinstance(at := _reach(module, p)[1], nn.ModuleList)]
-            for i in range(max(lists, default=1)):
-                yield from _resolved(module, step, i)
+            for i in range(max(_lengths(module, step), default=1)):
+                yield from _resolved(module, _in_turn(module, step, i))
             continue
         path, at, rest = _reach(module, step)
-        shift = rest[0][1:] if rest and rest[0].startswith("@") else ""
-        if isinstance(at, nn.ModuleList) and turn is not None and path and len(rest) == bool(shift):
-            if 0 <= (index := turn + int(shift or 0)) < len(at):
-                yield (*path, str(index)), "forward"
-        elif path and (not rest or shift):
+        if rest and rest[0].startswith("*"):
+            rest = rest[1:]  # an item that is not known: all of them
+        if path and not rest:
             yield path, "forward"
         elif rest and isinstance(at._parameters.get(rest[0]), nn.Parameter) and not _ABOUT & {*rest}:
             yield (*path, rest[0]), None
@@ -122,12 +119,38 @@ def _resolved(
             yield path, rest[0]
 
 
-def _paths(steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
+def _lengths(module: nn.Module, steps: Iterable[Step], up: int = 0) -> Iterator[int]:
+    """Lengths of the lists that a loop goes through, read off its steps and those of the loops inside it."""
     for step in steps:
         if isinstance(step, list):
-            yield from _paths(step)
-        else:
-            yield step
+            yield from _lengths(module, step, up + 1)
+            continue
+        _, at, rest = _reach(module, _always(step))
+        if isinstance(at, nn.ModuleList) and (rest[0].startswith(f"*{up}") if rest else up == 0):
+            yield len(at)
+
+
+def _in_turn(module: nn.Module, steps: Iterable[Step], turn: int, up: int = 0) -> Iterator[Step]:
+    """The steps of a loop, and of the loops inside it, with the items at which it stands; without those it lacks."""
+    for step in steps:
+        if isinstance(step, list):
+            yield list(_in_turn(module, step, turn, up + 1))
+            continue
+        only = {part for part in step if part.startswith("?")}
+        if any(part.startswith(f"?{up}=") for part in only - {f"?{up}={turn}"}):
+            continue
+        path, at, rest = _reach(module, _always(step))
+        mark = rest[0] if rest and rest[0].startswith(f"*{up}") else ""
+        start = (*(only - {f"?{up}={turn}"}), *path)
+        if not isinstance(at, nn.ModuleList) or not (mark or (up == 0 and not rest)):
+            yield (*start, *rest[bool(mark) :])
+        elif 0 <= (index := turn + int(mark.removeprefix(f"*{up}") or 0)) < len(at):
+            yield (*start, str(index), *rest[bool(mark) :])
+
+
+def _always(step: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of a step, in whichever turn it is taken."""
+    return tuple(part for part in step if not part.startswith("?"))
 
 
 def _reach(module: nn.Module, path: tuple[str, ...]) -> tuple[tuple[str, ...], nn.Module, tuple[str, ...]]:
@@ -180,42 +203,52 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, kind: type, owner: type, me: str, within: tuple[Any, ...]) -> None:
         self.kind, self.owner, self.me, self.within = kind, owner, me, within
         self.steps: list[Step] = []
-        self.aliases: dict[str, list[Step]] = {}  # of the variables of loops
+        self.aliases: dict[str, list[Step]] = {}  # what the variables of loops stand for
+        self.turns: dict[str, int] = {}  # how many loops around this one they belong to
 
     def visit_For(self, node: ast.For) -> None:
-        self._loop([(node.target, node.iter)], [*node.body, *node.orelse])
+        """What is gone through is used where its variable is, not where the loop begins."""
+        outer, aliases, turns, self.steps = self.steps, self.aliases, self.turns, []
+        self.aliases = {name: [_deeper(step) for step in steps] for name, steps in aliases.items()}
+        self.turns = {name: up + 1 for name, up in turns.items()} | dict.fromkeys(_names(node.target), 0)
+        body, unused = [*node.body, *node.orelse], list[Step]()
+        read = _names(*body)
+        for variable, source in _paired(node.target, node.iter):
+            gone = [step if isinstance(step, list) else (*step, "*0") for step in self._apart(source)]
+            self.aliases |= dict.fromkeys(_names(variable), gone)
+            unused += [] if _names(variable) & read else gone
+        for part in body:
+            self.visit(part)
+        outer.append(self.steps + unused)
+        self.steps, self.aliases, self.turns = outer, aliases, turns
+
+    def _apart(self, node: ast.AST) -> list[Step]:
+        """The steps of an expression, not yet taken."""
+        before, self.steps = self.steps, []
+        self.visit(node)
+        found, self.steps = self.steps, before
+        return found
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
-        self._loop([(turn.target, turn.iter) for turn in node.generators], [node.elt])
+        loop: Any = node.elt
+        for turn in reversed(node.generators):
+            loop = ast.For(target=turn.target, iter=turn.iter, body=[loop], orelse=[])
+        self.visit(loop)
 
     visit_GeneratorExp = visit_ListComp  # type: ignore[assignment]
-
-    def _loop(self, turns: list[tuple[ast.AST, ast.expr]], body: Sequence[ast.AST]) -> None:
-        """What is gone through is used where its variable is, not where the loop begins."""
-        outer, aliases, self.steps = self.steps, self.aliases, []
-        self.aliases = dict(aliases)
-        unused: list[Step] = []
-        for target, over in turns:
-            for variable, source in _paired(target, over):
-                before, self.steps = self.steps, []
-                self.visit(source)
-                gone, self.steps = self.steps, before
-                names = {part.id for part in ast.walk(variable) if isinstance(part, ast.Name)}
-                self.aliases.update(dict.fromkeys(names, gone))
-                read = {part.id for node in body for part in ast.walk(node) if isinstance(part, ast.Name)}
-                unused += [] if names & read else gone
-        for node in body:
-            self.visit(node)
-        # Gone through is what an outer loop stands at (the blocks of a stage): no turns of its own.
-        nested = any(isinstance(p, ast.Name) and p.id in aliases for _, over in turns for p in ast.walk(over))
-        outer += self.steps + unused if nested else [self.steps + unused]
-        self.steps, self.aliases = outer, aliases
 
     def visit_Name(self, node: ast.Name) -> None:
         self.steps.extend(self.aliases.get(node.id, ()))
 
     def visit_If(self, node: ast.If) -> None:
-        for part in (node.test, *node.body, *node.orelse):
+        self.visit(node.test)
+        once = re.fullmatch(r"(\w+) == (\d+)", ast.unparse(node.test))
+        for part in node.body:
+            found = self._apart(part)
+            if once and once[1] in self.turns:
+                found = [_only(step, self.turns[once[1]], once[2]) for step in found]
+            self.steps += found
+        for part in node.orelse:
             self.visit(part)
 
     def visit_Compare(self, node: ast.Compare) -> None:
@@ -258,12 +291,13 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         """`self.layers[0]` is one of them, `self.layers[i + 1]` in a loop the next but one."""
-        path = self._path(node.value)
-        text = ast.unparse(node.slice)
+        path, text = self._path(node.value), ast.unparse(node.slice)
+        item = re.fullmatch(r"([a-zA-Z_]\w*)(?: ([+-]) (\d+))?", text)
         if path is not None and re.fullmatch(r"-?\d+", text):
             self.steps.append((*path, text))
-        elif path is not None and (shift := re.fullmatch(r"\w+ ([+-]) (\d+)", text)):
-            self.steps.append((*path, f"@{shift[1]}{shift[2]}"))
+        elif path is not None and item and (item[2] or item[1] in self.turns):
+            up = self.turns.get(item[1], 0)
+            self.steps.append((*path, f"*{up}{item[2] or ''}{item[3] or ''}"))
         else:
             self.visit(node.value)
 
@@ -277,6 +311,29 @@ class _Reader(ast.NodeVisitor):
             path.append(node.attr)
             node = node.value
         return tuple(reversed(path)) if path and isinstance(node, ast.Name) and node.id == self.me else None
+
+
+def _names(*nodes: ast.AST) -> set[str]:
+    return {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _deeper(step: Step, own: int = 0) -> Step:
+    """A step as it reads one loop further in; the loops that it is made of keep counting from themselves."""
+    if isinstance(step, list):
+        return [_deeper(inner, own + 1) for inner in step]
+    return tuple(
+        f"{up[1]}{int(up[2]) + 1}{up[3]}"
+        if (up := re.fullmatch(r"([*?])(\d+)(.*)", part)) and int(up[2]) >= own
+        else part
+        for part in step
+    )
+
+
+def _only(step: Step, up: int, turn: str) -> Step:
+    """A step as it is taken in one turn alone of a loop."""
+    if isinstance(step, list):
+        return [_only(inner, up + 1, turn) for inner in step]
+    return (f"?{up}={turn}", *step)
 
 
 def _paired(target: ast.AST, over: ast.expr) -> list[tuple[ast.AST, ast.expr]]:
