@@ -222,6 +222,8 @@ FURTHER: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
     "towers": {
         "clip": ("CLIPModel", lambda: t.CLIPConfig(**TOWERS)),
         "siglip-towers": ("SiglipModel", lambda: t.SiglipConfig(**TOWERS)),
+        "owlvit": ("OwlViTForObjectDetection", lambda: t.OwlViTConfig(**TOWERS | {"projection_dim": 32})),
+        "owlv2": ("Owlv2ForObjectDetection", lambda: t.Owlv2Config(**TOWERS | {"projection_dim": 32})),
     },
 }
 # timm's models run on the meta device: they are of full size.

@@ -34,7 +34,7 @@ BLOCKS = {
 FURTHER_BLOCKS = {
     **dict.fromkeys(("xlm", "flaubert"), 3),
     "canine": 4,  # one on characters, two in the depth, one on characters again
-    **dict.fromkeys(("pegasus", "fsmt", "beit-masks", "dpt", "clip", "siglip-towers"), 4),
+    **dict.fromkeys(("pegasus", "fsmt", "beit-masks", "dpt", "clip", "siglip-towers", "owlvit", "owlv2"), 4),
     "funnel": 5,  # three that halve, two of its decoder
     "wav2vec2": 2,
     **dict.fromkeys(("pvt", "pvt_v2", "poolformer", "focalnet", "bit", "segformer-masks", "upernet"), 5),

@@ -195,6 +195,14 @@ def test_the_second_of_two_towers_follows_in_the_order_of_the_forward_pass() -> 
     assert where["text_projection.weight"] == where["logit_scale"] == 5
 
 
+@pytest.mark.parametrize("name", ["owlvit", "owlv2"])
+def test_the_last_norm_of_a_first_tower_stays_with_it_though_the_scores_ask_it_again(name: str) -> None:
+    where = depths(make(name))  # two blocks see, then two read, then the boxes are made of what was seen
+    assert where[f"{name}.vision_model.post_layernorm.weight"] == 2
+    assert where[f"{name}.text_model.final_layer_norm.weight"] == 4
+    assert where["layer_norm.weight"] == where[f"{name}.visual_projection.weight"] == 5
+
+
 def test_two_heads_of_a_distilled_timm_model() -> None:
     torch.manual_seed(0)
     config = timm("deit_tiny_distilled_patch16_224", img_size=64, embed_dim=48, depth=2)
