@@ -52,6 +52,8 @@ def inputs(name: str, rows: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
         return {"input_values": torch.randn((rows, 800), generator=generator)}
     if kind == "spectrum":
         return {"input_features": torch.randn((rows, 8, 32), generator=generator)}
+    if kind == "videos":
+        return {"pixel_values_videos": torch.randn((rows, 2, 3, 64, 64), generator=generator)}
     found = {}
     if kind in ("images", "towers"):
         size = 64 if name.startswith("timm") or (name in KINDS and kind == "images") else 32

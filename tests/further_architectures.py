@@ -219,6 +219,21 @@ FURTHER: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
             lambda: t.YolosConfig(image_size=[64, 64], num_detection_tokens=4, **LIST, **LABELS),
         ),
     },
+    "videos": {
+        "videomt": (
+            "VideomtForUniversalSegmentation",
+            lambda: t.VideomtConfig(
+                image_size=64,
+                patch_size=16,
+                num_blocks=1,
+                num_queries=4,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                **LABELS,
+            ),
+        ),
+    },
     "towers": {
         "clip": ("CLIPModel", lambda: t.CLIPConfig(**TOWERS)),
         "siglip-towers": ("SiglipModel", lambda: t.SiglipConfig(**TOWERS)),

@@ -36,7 +36,7 @@ FURTHER_BLOCKS = {
     "canine": 4,  # one on characters, two in the depth, one on characters again
     **dict.fromkeys(("pegasus", "fsmt", "beit-masks", "dpt", "clip", "siglip-towers", "owlvit", "owlv2"), 4),
     "funnel": 5,  # three that halve, two of its decoder
-    "wav2vec2": 2,
+    **dict.fromkeys(("wav2vec2", "eomt", "videomt"), 2),
     **dict.fromkeys(("pvt", "pvt_v2", "poolformer", "focalnet", "bit", "segformer-masks", "upernet"), 5),
     **dict.fromkeys(("detr", "conditional_detr"), 9),
     "cvt": 6,

@@ -98,6 +98,8 @@ def test_tokens_and_tables_are_embeddings() -> None:
         "mpnet": "mpnet.encoder.relative_attention_bias.weight",  # registered behind the blocks
         "xlnet": "transformer.mask_emb",
         "gpt2": "transformer.wpe.weight",
+        "eomt": "query.weight",  # taken without a call, registered behind the norm that makes the scores
+        "videomt": "query.weight",
     }.items():
         assert depths(make(name))[parameter] == 0, parameter
 
@@ -193,6 +195,14 @@ def test_the_second_of_two_towers_follows_in_the_order_of_the_forward_pass() -> 
     assert where["text_model.encoder.layers.0.mlp.fc1.weight"] == 3
     assert where["text_model.embeddings.token_embedding.weight"] == 0
     assert where["text_projection.weight"] == where["logit_scale"] == 5
+
+
+@pytest.mark.parametrize("name", ["eomt", "videomt"])
+def test_lists_that_run_behind_the_last_whole_layer_are_head(name: str) -> None:
+    where = depths(make(name))  # two layers; masks are made in two steps of widening
+    assert {where[f"upscale_block.block.{i}.conv1.weight"] for i in range(2)} == {3}
+    assert where["class_predictor.weight"] == where["mask_head.fc3.weight"] == 3
+    assert where["layernorm.weight"] == where["layers.1.mlp.fc1.weight"] == 2
 
 
 @pytest.mark.parametrize("name", ["owlvit", "owlv2"])

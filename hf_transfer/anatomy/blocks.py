@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
@@ -24,7 +25,7 @@ def find_blocks(model: nn.Module, order: Order, outside: Iterable[str]) -> list[
     names = _without_joints(model, names)
     if not names and (inner := getattr(model, "timm_model", None)) is not None:
         return _matched(inner, "timm_model", set(outside))
-    blocks = _side_by_side(_once(names, order), order)
+    blocks = _side_by_side(_whole(model, names, order), order)
     return sorted(blocks, key=lambda block: order.first[block[0]])
 
 
@@ -138,13 +139,16 @@ def _matrices(module: nn.Module) -> int:
     )
 
 
-def _once(names: list[str], order: Order) -> list[str]:
-    """Without what is run after several blocks and again behind the last (the mask head that EoMT asks in between)."""
-    single = {_parent(name) for name in names if len(order.places[name]) == 1}
-    if not single:
-        return names
-    end = max(order.first[name] for name in names if _parent(name) in single)
-    return [n for n in names if _parent(n) in single or order.first[n] > end or order.last[n] < end]
+def _whole(model: nn.Module, names: list[str], order: Order) -> list[str]:
+    """Without lists of other modules that go on behind the last whole layer: they make the scores (EoMT's masks)."""
+    whole = {
+        name
+        for name in names
+        if isinstance(layer := model.get_submodule(name), GradientCheckpointingLayer) or _attends(layer)
+    }
+    end = max((order.last[name] for name in whole), default=math.inf)
+    behind = {_parent(name) for name in names if order.last[name] > end}
+    return [name for name in names if name in whole or _parent(name) not in behind]
 
 
 def _is_wrapped(module: nn.Module) -> bool:

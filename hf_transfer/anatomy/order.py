@@ -82,7 +82,9 @@ def _visit(
     whole = {path for path, used in found if used == "forward"}
     for path, used in found:
         if used is None:
-            uses.append(".".join((names[id(_reach(module, path)[1])], path[-1])).lstrip("."))
+            holder = names[id(_reach(module, path)[1])]
+            uses += [holder] if len(path) > 1 else []  # whose parameter alone is asked for
+            uses.append(f"{holder}.{path[-1]}".lstrip("."))
         elif (
             used == "forward" or path not in whole
         ):  # else a second way through it, as timm's `forward_intermediates`
