@@ -46,7 +46,8 @@ def inputs(name: str, rows: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
     """A batch that the model takes."""
     generator = torch.Generator().manual_seed(seed)
     if name in TIMM:
-        return {"pixel_values": torch.zeros((rows, 3, 224, 224), device="meta")}
+        size = 240 if name.endswith("_240") else 224
+        return {"pixel_values": torch.zeros((rows, 3, size, size), device="meta")}
     kind = KINDS.get(name, "images" if name in IMAGES else "words")
     if kind == "sound":
         return {"input_values": torch.randn((rows, 800), generator=generator)}
