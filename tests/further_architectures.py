@@ -261,4 +261,8 @@ TIMM = (
     "pvt_v2_b0",
     "eca_nfnet_l0",
     "twins_svt_small",
+    "crossvit_tiny_240",
+    "fasternet_t0",
+    "lcnetv2_small",
+    "inception_v4",
 )

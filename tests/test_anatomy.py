@@ -48,6 +48,10 @@ FURTHER_BLOCKS = {
     "mixer_s32_224": 8,
     "swin_tiny_patch4_window7_224": 12,
     "twins_svt_small": 18,
+    "crossvit_tiny_240": 21,  # three times one, four and two
+    "fasternet_t0": 13,
+    "lcnetv2_small": 10,
+    "inception_v4": 19,
 }
 
 
