@@ -22,7 +22,7 @@ _ABOUT = {"dtype", "device", "shape", "size", "ndim", "requires_grad"}
 
 @dataclass(frozen=True)
 class Order:
-    """Full names of modules and of free parameters and buffers, with the places at which they are used."""
+    """Full names of modules and of free parameters, with the places at which they are used."""
 
     places: dict[str, list[int]]
 
@@ -97,7 +97,7 @@ def _is_container(module: nn.Module) -> bool:
 
 
 def _resolved(module: nn.Module, steps: Iterable[Step]) -> Iterator[tuple[tuple[str, ...], str | None]]:
-    """Steps as `(path of modules, method)`, or `(path of a parameter or buffer, None)`, of this very module."""
+    """Steps as `(path of modules, method)`, or `(path of a parameter, None)`, of this very module."""
     for step in steps:
         if isinstance(step, list):
             for i in range(max(_lengths(module, step), default=1)):
@@ -108,7 +108,7 @@ def _resolved(module: nn.Module, steps: Iterable[Step]) -> Iterator[tuple[tuple[
             rest = rest[1:]  # an item that is not known: all of them
         if path and not rest:
             yield path, "forward"
-        elif rest and (at._parameters | at._buffers).get(rest[0]) is not None and not _ABOUT & {*rest}:
+        elif rest and isinstance(at._parameters.get(rest[0]), nn.Parameter) and not _ABOUT & {*rest}:
             yield (*path, rest[0]), None
         elif path and len(rest) == 1 and callable(getattr(type(at), rest[0], None)):
             yield path, rest[0]
