@@ -261,6 +261,7 @@ TIMM = (
     "pvt_v2_b0",
     "eca_nfnet_l0",
     "twins_svt_small",
+    "coat_lite_tiny",
     "crossvit_tiny_240",
     "fasternet_t0",
     "lcnetv2_small",

@@ -47,7 +47,10 @@ HEADS = {
     "timm-resnet18": ["timm_model.fc"],
     "timm-convnext": ["timm_model.head.fc"],
     "timm-mobilenetv2": ["timm_model.classifier"],
-    "crossvit_tiny_240": ["timm_model.head.0", "timm_model.head.1"],  # not the matrices that end its last stage
+    "crossvit_tiny_240": [
+        "timm_model.head.0",
+        "timm_model.head.1",
+    ],  # not the matrices that end its last stage
 }
 
 

@@ -123,6 +123,8 @@ def _lengths(module: nn.Module, steps: Iterable[Step], up: int = 0) -> Iterator[
         _, at, rest = _reach(module, _always(step))
         if isinstance(at, nn.ModuleList) and (rest[0].startswith(f"*{up}") if rest else up == 0):
             yield len(at)
+        elif rest[1:] == (f"*{up}",) and getattr(at, rest[0], ()) is None:
+            yield 0  # a list that this size of the model lacks
 
 
 def _in_turn(module: nn.Module, steps: Iterable[Step], turn: int, up: int = 0) -> Iterator[Step]:
