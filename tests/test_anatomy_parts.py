@@ -209,6 +209,17 @@ def test_lists_that_run_behind_the_last_whole_layer_are_head(name: str) -> None:
     assert where["layernorm.weight"] == where["layers.1.mlp.fc1.weight"] == 2
 
 
+def test_boxes_and_classes_are_head_though_each_layer_of_the_decoder_asks_its_own() -> None:
+    import transformers
+
+    with torch.device("meta"):
+        model = transformers.RTDetrV2ForObjectDetection(transformers.RTDetrV2Config())
+    where, last = depths(model), len(layer_groups(model)) - 1
+    assert where["model.decoder.class_embed.5.weight"] == last
+    assert where["model.decoder.bbox_embed.5.layers.2.weight"] == last
+    assert where["model.decoder.layers.5.mlp.fc2.weight"] == last - 1
+
+
 @pytest.mark.parametrize("name", ["owlvit", "owlv2"])
 def test_the_last_norm_of_a_first_tower_stays_with_it_though_the_scores_ask_it_again(name: str) -> None:
     where = depths(make(name))  # two blocks see, then two read, then the boxes are made of what was seen

@@ -156,12 +156,15 @@ def _without_stem(model: Any, prefix: str, names: list[str]) -> list[str]:
 def _whole(model: nn.Module, names: list[str], order: Order) -> list[str]:
     """Without lists of other modules that go on behind the last whole layer: they make the scores (EoMT's masks).
 
-    Where transformers marks any: of timm's models it is known what makes the scores.
+    Of timm's models, whose layers are of many kinds, it is known what makes the scores.
     """
+    if hasattr(model, "timm_model"):
+        return names
     layers = {name: model.get_submodule(name) for name in names}
-    marked = {name for name, layer in layers.items() if isinstance(layer, GradientCheckpointingLayer)}
-    whole = marked | {name for name, layer in layers.items() if _attends(layer)}
-    end = max((order.last[name] for name in whole), default=0) if marked else math.inf
+    whole = {
+        n for n, layer in layers.items() if isinstance(layer, GradientCheckpointingLayer) or _attends(layer)
+    }
+    end = max((order.last[name] for name in whole), default=math.inf)
     behind = {_parent(name) for name in names if order.last[name] > end}
     return [name for name in names if name in whole or _parent(name) not in behind]
 
