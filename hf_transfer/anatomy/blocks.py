@@ -148,9 +148,11 @@ def _without_stem(model: Any, prefix: str, names: list[str]) -> list[str]:
     """Without what timm states to be the stem: a list of blocks too in FastViT, where nothing embeds before them."""
     from timm.models import group_parameters
 
+    if not hasattr(model, "group_matcher"):
+        return names
     steps = group_parameters(model, model.group_matcher(coarse=False))
     stem = {f"{prefix}.{name}" for name in steps[min(steps)]}
-    return [name for name in names if not any(within(parameter, [name]) for parameter in stem)]
+    return [name for name in names if not any(within(parameter, [name]) for parameter in stem)] or names
 
 
 def _whole(model: nn.Module, names: list[str], order: Order) -> list[str]:
