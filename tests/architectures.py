@@ -46,12 +46,15 @@ def inputs(name: str, rows: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
     """A batch that the model takes."""
     generator = torch.Generator().manual_seed(seed)
     if name in TIMM:
-        return {"pixel_values": torch.zeros((rows, 3, 224, 224), device="meta")}
+        size = 240 if name.endswith("_240") else 224
+        return {"pixel_values": torch.zeros((rows, 3, size, size), device="meta")}
     kind = KINDS.get(name, "images" if name in IMAGES else "words")
     if kind == "sound":
         return {"input_values": torch.randn((rows, 800), generator=generator)}
     if kind == "spectrum":
         return {"input_features": torch.randn((rows, 8, 32), generator=generator)}
+    if kind == "videos":
+        return {"pixel_values_videos": torch.randn((rows, 2, 3, 64, 64), generator=generator)}
     found = {}
     if kind in ("images", "towers"):
         size = 64 if name.startswith("timm") or (name in KINDS and kind == "images") else 32

@@ -219,9 +219,26 @@ FURTHER: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
             lambda: t.YolosConfig(image_size=[64, 64], num_detection_tokens=4, **LIST, **LABELS),
         ),
     },
+    "videos": {
+        "videomt": (
+            "VideomtForUniversalSegmentation",
+            lambda: t.VideomtConfig(
+                image_size=64,
+                patch_size=16,
+                num_blocks=1,
+                num_queries=4,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                **LABELS,
+            ),
+        ),
+    },
     "towers": {
         "clip": ("CLIPModel", lambda: t.CLIPConfig(**TOWERS)),
         "siglip-towers": ("SiglipModel", lambda: t.SiglipConfig(**TOWERS)),
+        "owlvit": ("OwlViTForObjectDetection", lambda: t.OwlViTConfig(**TOWERS | {"projection_dim": 32})),
+        "owlv2": ("Owlv2ForObjectDetection", lambda: t.Owlv2Config(**TOWERS | {"projection_dim": 32})),
     },
 }
 # timm's models run on the meta device: they are of full size.
@@ -243,4 +260,10 @@ TIMM = (
     "inception_v3",
     "pvt_v2_b0",
     "eca_nfnet_l0",
+    "twins_svt_small",
+    "coat_lite_tiny",
+    "crossvit_tiny_240",
+    "fasternet_t0",
+    "lcnetv2_small",
+    "inception_v4",
 )

@@ -7,7 +7,9 @@ from typing import Any
 import architectures
 import pytest
 import torch
+import transformers
 from architectures import KINDS, NAMES, TIMM, make
+from classifiers import timm
 from layer_depths import depths
 from torch import nn
 
@@ -34,9 +36,9 @@ BLOCKS = {
 FURTHER_BLOCKS = {
     **dict.fromkeys(("xlm", "flaubert"), 3),
     "canine": 4,  # one on characters, two in the depth, one on characters again
-    **dict.fromkeys(("pegasus", "fsmt", "beit-masks", "dpt", "clip", "siglip-towers"), 4),
+    **dict.fromkeys(("pegasus", "fsmt", "beit-masks", "dpt", "clip", "siglip-towers", "owlvit", "owlv2"), 4),
     "funnel": 5,  # three that halve, two of its decoder
-    "wav2vec2": 2,
+    **dict.fromkeys(("wav2vec2", "eomt", "videomt"), 2),
     **dict.fromkeys(("pvt", "pvt_v2", "poolformer", "focalnet", "bit", "segformer-masks", "upernet"), 5),
     **dict.fromkeys(("detr", "conditional_detr"), 9),
     "cvt": 6,
@@ -47,9 +49,16 @@ FURTHER_BLOCKS = {
     "pit_ti_224": 12,
     "mixer_s32_224": 8,
     "swin_tiny_patch4_window7_224": 12,
+    "twins_svt_small": 18,
+    "crossvit_tiny_240": 21,  # three times one, four and two
+    "fasternet_t0": 13,
+    "lcnetv2_small": 10,
+    "inception_v4": 19,
 }
 
 
+# ShieldGemma's scores are those of two words, tied to the embeddings; PP-DocLayoutV3's are made before its last blocks.
+HEADLESS = ("ShieldGemma2ForImageClassification", "PPDocLayoutV3ForObjectDetection")
 NO_HEAD = ("gpt2-causal", "t5-seq2seq")
 
 
@@ -130,10 +139,20 @@ def test_the_meta_device_gives_the_same_groups(name: str) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("task", ["SEQUENCE_CLASSIFICATION", "TOKEN_CLASSIFICATION", "IMAGE_CLASSIFICATION"])
-def test_all_of_transformers_is_understood(task: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "least"),
+    {
+        "SEQUENCE_CLASSIFICATION": 35,
+        "TOKEN_CLASSIFICATION": 35,
+        "IMAGE_CLASSIFICATION": 35,
+        "OBJECT_DETECTION": 12,
+        "ZERO_SHOT_OBJECT_DETECTION": 4,
+        "SEMANTIC_SEGMENTATION": 5,
+        "UNIVERSAL_SEGMENTATION": 6,
+    }.items(),
+)
+def test_all_of_transformers_is_understood(task: str, least: int) -> None:
     """Each class of the Auto mapping from its default config, on the meta device."""
-    import transformers
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -147,10 +166,32 @@ def test_all_of_transformers_is_understood(task: str) -> None:
                 continue
             groups = layer_groups(model)
             tried += 1
-            assert [g.name for g in groups][:2] == ["embeddings", "block.1"], name
-            # ShieldGemma's scores are those of two words, tied to the embeddings.
-            assert (groups[-1].name == "head") == (name != "ShieldGemma2ForImageClassification"), name
+            blocks = [group.name for group in groups if group.name.startswith("block.")]
+            assert groups[0].name == "embeddings" and blocks[0] == "block.1", name
+            assert blocks == [f"block.{i + 1}" for i in range(len(blocks))], name
+            assert (groups[-1].name == "head") == (name not in HEADLESS), name
             assert sorted(n for g in groups for n in g.parameters) == sorted(
                 n for n, _ in model.named_parameters()
             )
-    assert tried >= 35
+    assert tried >= least
+
+
+@pytest.mark.full
+def test_all_of_timm_is_understood() -> None:
+    """The first model of each family, on the meta device, in the order of its forward pass."""
+    from timm.models import list_models, list_modules
+
+    tried = 0
+    for name in [names[0] for family in list_modules() if (names := list_models(module=family))]:
+        try:
+            with torch.device("meta"):
+                model = transformers.AutoModelForImageClassification.from_config(timm(name)).eval()
+        except Exception:  # no classifier, or it needs a library that is not here
+            continue
+        groups = [group.name for group in layer_groups(model)]
+        size = model.timm_model.pretrained_cfg.get("input_size", (3, 224, 224))
+        seen = seen_by_hooks(model, {"pixel_values": torch.zeros((2, *size), device="meta")})
+        tried += 1
+        assert (groups[0], groups[-1]) == ("embeddings", "head") and len(groups) > 3, name
+        assert seen == sorted(seen), name
+    assert tried >= 80

@@ -47,6 +47,10 @@ HEADS = {
     "timm-resnet18": ["timm_model.fc"],
     "timm-convnext": ["timm_model.head.fc"],
     "timm-mobilenetv2": ["timm_model.classifier"],
+    "crossvit_tiny_240": [
+        "timm_model.head.0",
+        "timm_model.head.1",
+    ],  # not the matrices that end its last stage
 }
 
 
@@ -98,6 +102,8 @@ def test_tokens_and_tables_are_embeddings() -> None:
         "mpnet": "mpnet.encoder.relative_attention_bias.weight",  # registered behind the blocks
         "xlnet": "transformer.mask_emb",
         "gpt2": "transformer.wpe.weight",
+        "eomt": "query.weight",  # taken without a call, registered behind the norm that makes the scores
+        "videomt": "query.weight",
     }.items():
         assert depths(make(name))[parameter] == 0, parameter
 
@@ -193,6 +199,33 @@ def test_the_second_of_two_towers_follows_in_the_order_of_the_forward_pass() -> 
     assert where["text_model.encoder.layers.0.mlp.fc1.weight"] == 3
     assert where["text_model.embeddings.token_embedding.weight"] == 0
     assert where["text_projection.weight"] == where["logit_scale"] == 5
+
+
+@pytest.mark.parametrize("name", ["eomt", "videomt"])
+def test_lists_that_run_behind_the_last_whole_layer_are_head(name: str) -> None:
+    where = depths(make(name))  # two layers; masks are made in two steps of widening
+    assert {where[f"upscale_block.block.{i}.conv1.weight"] for i in range(2)} == {3}
+    assert where["class_predictor.weight"] == where["mask_head.fc3.weight"] == 3
+    assert where["layernorm.weight"] == where["layers.1.mlp.fc1.weight"] == 2
+
+
+def test_boxes_and_classes_are_head_though_each_layer_of_the_decoder_asks_its_own() -> None:
+    import transformers
+
+    with torch.device("meta"):
+        model = transformers.RTDetrV2ForObjectDetection(transformers.RTDetrV2Config())
+    where, last = depths(model), len(layer_groups(model)) - 1
+    assert where["model.decoder.class_embed.5.weight"] == last
+    assert where["model.decoder.bbox_embed.5.layers.2.weight"] == last
+    assert where["model.decoder.layers.5.mlp.fc2.weight"] == last - 1
+
+
+@pytest.mark.parametrize("name", ["owlvit", "owlv2"])
+def test_the_last_norm_of_a_first_tower_stays_with_it_though_the_scores_ask_it_again(name: str) -> None:
+    where = depths(make(name))  # two blocks see, then two read, then the boxes are made of what was seen
+    assert where[f"{name}.vision_model.post_layernorm.weight"] == 2
+    assert where[f"{name}.text_model.final_layer_norm.weight"] == 4
+    assert where["layer_norm.weight"] == where[f"{name}.visual_projection.weight"] == 5
 
 
 def test_two_heads_of_a_distilled_timm_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
@@ -22,9 +23,12 @@ def find_blocks(model: nn.Module, order: Order, outside: Iterable[str]) -> list[
     """
     names = sorted(_walk(model, "", set(outside)), key=lambda name: order.first[name])
     names = _without_joints(model, names)
-    if not names and (inner := getattr(model, "timm_model", None)) is not None:
+    inner = getattr(model, "timm_model", None)
+    if not names and inner is not None:
         return _matched(inner, "timm_model", set(outside))
-    blocks = _side_by_side(_once(names, order), order)
+    if names and inner is not None and within(next(iter(model.named_parameters()))[0], [names[0]]):
+        names = _without_stem(inner, "timm_model", names)
+    blocks = _side_by_side(_whole(model, names, order), order)
     return sorted(blocks, key=lambda block: order.first[block[0]])
 
 
@@ -56,7 +60,7 @@ def _walk(module: nn.Module, prefix: str, outside: set[str]) -> Iterator[str]:
             yield from _walk(child, full, outside)
 
 
-def _is_list(module: nn.Module) -> bool:
+def _is_list(module: Any) -> bool:
     return isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
 
 
@@ -95,9 +99,11 @@ def _is_called_stage(module: nn.Module) -> bool:
     """Swin's, ConvNeXt's and ResNet's stages, ALBERT's layer groups.
 
     A stage and a block that holds a list of its own layers (T5, ResNet) look alike from outside; the libraries tell
-    them apart by the class, which is called a Stage or a Group in every hierarchical model of transformers and timm.
+    them apart by the class, which is called a Stage or a Group in nearly every hierarchical model of transformers and
+    timm, or by the list, which is called blocks (FasterNet's).
     """
-    return any(word in type(module).__name__ for word in ("Stage", "LayerGroup"))
+    called = any(word in type(module).__name__ for word in ("Stage", "LayerGroup"))
+    return called or _is_list(getattr(module, "blocks", None))
 
 
 def _is_bare_stage(module: nn.Module) -> bool:
@@ -138,13 +144,31 @@ def _matrices(module: nn.Module) -> int:
     )
 
 
-def _once(names: list[str], order: Order) -> list[str]:
-    """Without what is run after several blocks and again behind the last (the mask head that EoMT asks in between)."""
-    single = {_parent(name) for name in names if len(order.places[name]) == 1}
-    if not single:
+def _without_stem(model: Any, prefix: str, names: list[str]) -> list[str]:
+    """Without what timm states to be the stem: a list of blocks too in FastViT, where nothing embeds before them."""
+    from timm.models import group_parameters
+
+    if not hasattr(model, "group_matcher"):
         return names
-    end = max(order.first[name] for name in names if _parent(name) in single)
-    return [n for n in names if _parent(n) in single or order.first[n] > end or order.last[n] < end]
+    steps = group_parameters(model, model.group_matcher(coarse=False))
+    stem = {f"{prefix}.{name}" for name in steps[min(steps)]}
+    return [name for name in names if not any(within(parameter, [name]) for parameter in stem)] or names
+
+
+def _whole(model: nn.Module, names: list[str], order: Order) -> list[str]:
+    """Without lists of other modules that go on behind the last whole layer: they make the scores (EoMT's masks).
+
+    Of timm's models, whose layers are of many kinds, it is known what makes the scores.
+    """
+    if hasattr(model, "timm_model"):
+        return names
+    layers = {name: model.get_submodule(name) for name in names}
+    whole = {
+        n for n, layer in layers.items() if isinstance(layer, GradientCheckpointingLayer) or _attends(layer)
+    }
+    end = max((order.last[name] for name in whole), default=math.inf)
+    behind = {_parent(name) for name in names if order.last[name] > end}
+    return [name for name in names if name in whole or _parent(name) not in behind]
 
 
 def _is_wrapped(module: nn.Module) -> bool:

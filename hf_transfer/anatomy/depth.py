@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -66,12 +66,12 @@ class _Depth:
             return last + 1
         used = name if name in self.order.places else owner
         first = self.order.places[used][0]
-        if runs_last(self.order, used, self.start, self.end):
+        before = bisect_right(self.starts, first)
+        if runs_last(self.order, used, self.start, self.end) and not self._ends_tower(owner, before):
             # A final norm stays with the last block; a bias of tied scores lies outside the backbone.
             outside = self.base and not within(owner, [self.base])
             behind = next(place for place in self.order.places[used] if place > self.end)
             return last + 1 if outside or behind > self.scores else last
-        before = bisect_right(self.starts, first)
         if before == 0:
             return 0
         if owner in self.tables or self._is_free(owner) or self._begins_tower(owner, before):
@@ -91,16 +91,21 @@ class _Depth:
 
     def _begins_tower(self, owner: str, before: int) -> bool:
         """What embeds the input of a second model inside: its patches, the norm of a decoder's words."""
+        return any(
+            held[0] >= before and "embed" in owner[len(tower) :].lower()
+            for tower, held in self._towers_of(owner)
+        )
+
+    def _ends_tower(self, owner: str, before: int) -> bool:
+        """What follows the last block of a first model inside, ere a second begins; asked again for the scores or not."""
+        return any(held[-1] < before < len(self.blocks) for _, held in self._towers_of(owner))
+
+    def _towers_of(self, owner: str) -> Iterator[tuple[str, list[int]]]:
+        """The models inside that hold the module, and which blocks they hold."""
         for tower in self.towers:
             held = [i for i, block in enumerate(self.blocks) if within(block[0], [tower])]
-            if (
-                within(owner, [tower])
-                and held
-                and held[0] >= before
-                and "embed" in owner[len(tower) :].lower()
-            ):
-                return True
-        return False
+            if held and within(owner, [tower]):
+                yield tower, held
 
     def _nearer_to_next(self, owner: str, before: int) -> bool:
         return _shared(owner, self.blocks[before][0]) > _shared(owner, self.blocks[before - 1][0])

@@ -83,9 +83,10 @@ def late_heads(model: nn.Module, blocks: list[Block], order: Order, stated: list
     """
     parts = [part for block in blocks for part in block]
     start, end = span(order, parts)
+    stages = {stage for part in parts for stage in _items(part)}
     found: list[str] = []
     for name, module in model.named_modules():
-        if not name or within(name, [*parts, *found, *stated]) or not owns(module):
+        if not name or within(name, [*parts, *stages, *found, *stated]) or not owns(module):
             continue
         whole = not any(other.startswith(f"{name}.") for other in [*parts, *stated])
         late = runs_last(order, name, start, end) and any(
@@ -98,6 +99,12 @@ def late_heads(model: nn.Module, blocks: list[Block], order: Order, stated: list
         if whole and (late or (short == "pooler" and whose)):
             found.append(name)
     return found
+
+
+def _items(name: str) -> list[str]:
+    """The items of lists around a module: what ends a stage (CrossViT's way back) is no head."""
+    path = name.split(".")
+    return [".".join(path[:i]) for i in range(1, len(path)) if path[i - 1].isdigit()]
 
 
 def runs_last(order: Order, name: str, start: int, end: int) -> bool:

@@ -7,22 +7,17 @@ lists taken in step. Where there is no source, or it does not name a module, reg
 
 from __future__ import annotations
 
-import ast
-import inspect
-import re
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
-# A step is the path of attributes behind `self` ("encoder", "layer"), or a loop: the steps of one turn.
-Step = Any
+from hf_transfer.anatomy.source import Step, steps_of
+
 # What asks about a module but does not use it.
 _ABOUT = {"dtype", "device", "shape", "size", "ndim", "requires_grad"}
-_QUESTIONS = {"hasattr", "isinstance", "len", "next", "getattr"}
 
 
 @dataclass(frozen=True)
@@ -76,11 +71,13 @@ def _visit(
     name, within = names[id(module)], (*within, key)
     uses.append(name)
     kind: Any = type(module)
-    found = [] if _is_container(module) else list(_resolved(module, _steps(kind, method)))
+    found = [] if _is_container(module) else list(_resolved(module, steps_of(kind, method)))
     whole = {path for path, used in found if used == "forward"}
     for path, used in found:
         if used is None:
-            uses.append(".".join((names[id(_reach(module, path)[1])], path[-1])).lstrip("."))
+            holder = names[id(_reach(module, path)[1])]
+            uses += [holder] if len(path) > 1 else []  # whose parameter alone is asked for
+            uses.append(f"{holder}.{path[-1]}".lstrip("."))
         elif (
             used == "forward" or path not in whole
         ):  # else a second way through it, as timm's `forward_intermediates`
@@ -99,22 +96,17 @@ def _is_container(module: nn.Module) -> bool:
     return type(module) in (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
-def _resolved(
-    module: nn.Module, steps: Sequence[Step], turn: int | None = None
-) -> Iterator[tuple[tuple[str, ...], str | None]]:
+def _resolved(module: nn.Module, steps: Iterable[Step]) -> Iterator[tuple[tuple[str, ...], str | None]]:
     """Steps as `(path of modules, method)`, or `(path of a parameter, None)`, of this very module."""
     for step in steps:
         if isinstance(step, list):
-            lists = [len(at) for p in _paths(step) if isinstance(at := _reach(module, p)[1], nn.ModuleList)]
-            for i in range(max(lists, default=1)):
-                yield from _resolved(module, step, i)
+            for i in range(max(_lengths(module, step), default=1)):
+                yield from _resolved(module, _in_turn(module, step, i))
             continue
         path, at, rest = _reach(module, step)
-        shift = rest[0][1:] if rest and rest[0].startswith("@") else ""
-        if isinstance(at, nn.ModuleList) and turn is not None and path and len(rest) == bool(shift):
-            if 0 <= (index := turn + int(shift or 0)) < len(at):
-                yield (*path, str(index)), "forward"
-        elif path and (not rest or shift):
+        if rest and rest[0].startswith("*"):
+            rest = rest[1:]  # an item that is not known: all of them
+        if path and not rest:
             yield path, "forward"
         elif rest and isinstance(at._parameters.get(rest[0]), nn.Parameter) and not _ABOUT & {*rest}:
             yield (*path, rest[0]), None
@@ -122,12 +114,40 @@ def _resolved(
             yield path, rest[0]
 
 
-def _paths(steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
+def _lengths(module: nn.Module, steps: Iterable[Step], up: int = 0) -> Iterator[int]:
+    """Lengths of the lists that a loop goes through, read off its steps and those of the loops inside it."""
     for step in steps:
         if isinstance(step, list):
-            yield from _paths(step)
-        else:
-            yield step
+            yield from _lengths(module, step, up + 1)
+            continue
+        _, at, rest = _reach(module, _always(step))
+        if isinstance(at, nn.ModuleList) and (rest[0].startswith(f"*{up}") if rest else up == 0):
+            yield len(at)
+        elif rest[1:] == (f"*{up}",) and getattr(at, rest[0], ()) is None:
+            yield 0  # a list that this size of the model lacks
+
+
+def _in_turn(module: nn.Module, steps: Iterable[Step], turn: int, up: int = 0) -> Iterator[Step]:
+    """The steps of a loop, and of the loops inside it, with the items at which it stands; without those it lacks."""
+    for step in steps:
+        if isinstance(step, list):
+            yield list(_in_turn(module, step, turn, up + 1))
+            continue
+        only = {part for part in step if part.startswith("?")}
+        if any(part.startswith(f"?{up}=") for part in only - {f"?{up}={turn}"}):
+            continue
+        path, at, rest = _reach(module, _always(step))
+        mark = rest[0] if rest and rest[0].startswith(f"*{up}") else ""
+        start = (*(only - {f"?{up}={turn}"}), *path)
+        if not isinstance(at, nn.ModuleList) or not (mark or (up == 0 and not rest)):
+            yield (*start, *rest[bool(mark) :])
+        elif 0 <= (index := turn + int(mark.removeprefix(f"*{up}") or 0)) < len(at):
+            yield (*start, str(index), *rest[bool(mark) :])
+
+
+def _always(step: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of a step, in whichever turn it is taken."""
+    return tuple(part for part in step if not part.startswith("?"))
 
 
 def _reach(module: nn.Module, path: tuple[str, ...]) -> tuple[tuple[str, ...], nn.Module, tuple[str, ...]]:
@@ -141,158 +161,3 @@ def _reach(module: nn.Module, path: tuple[str, ...]) -> tuple[tuple[str, ...], n
         at = child
         done.append(key)
     return tuple(done), at, path[len(done) :]
-
-
-@lru_cache(maxsize=4096)
-def _steps(
-    kind: Any, method: str, after: type | None = None, within: tuple[Any, ...] = ()
-) -> tuple[Step, ...]:
-    """What a method of a class uses of `self`, in the order of evaluation; calls of its own methods put in place."""
-    owner = next((c for c in _bases(kind, after) if method in vars(c)), None)
-    if owner is None or owner is nn.Module or (owner, method) in within:
-        return ()
-    body = _source(vars(owner)[method])
-    if body is None or not body.args.args:
-        return ()
-    reader = _Reader(kind, owner, body.args.args[0].arg, (*within, (owner, method)))
-    for statement in body.body:
-        reader.visit(statement)
-    return tuple(reader.steps)
-
-
-def _bases(kind: type, after: type | None) -> list[type]:
-    line = list(kind.__mro__)
-    return line if after is None else line[line.index(after) + 1 :]
-
-
-def _source(function: Any) -> ast.FunctionDef | None:
-    try:
-        text = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-        node = ast.parse(text).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return None
-    return node if isinstance(node, ast.FunctionDef) else None
-
-
-class _Reader(ast.NodeVisitor):
-    """Collects the steps of one method."""
-
-    def __init__(self, kind: type, owner: type, me: str, within: tuple[Any, ...]) -> None:
-        self.kind, self.owner, self.me, self.within = kind, owner, me, within
-        self.steps: list[Step] = []
-        self.aliases: dict[str, list[Step]] = {}  # of the variables of loops
-
-    def visit_For(self, node: ast.For) -> None:
-        self._loop([(node.target, node.iter)], [*node.body, *node.orelse])
-
-    def visit_ListComp(self, node: ast.ListComp) -> None:
-        self._loop([(turn.target, turn.iter) for turn in node.generators], [node.elt])
-
-    visit_GeneratorExp = visit_ListComp  # type: ignore[assignment]
-
-    def _loop(self, turns: list[tuple[ast.AST, ast.expr]], body: Sequence[ast.AST]) -> None:
-        """What is gone through is used where its variable is, not where the loop begins."""
-        outer, aliases, self.steps = self.steps, self.aliases, []
-        self.aliases = dict(aliases)
-        unused: list[Step] = []
-        for target, over in turns:
-            for variable, source in _paired(target, over):
-                before, self.steps = self.steps, []
-                self.visit(source)
-                gone, self.steps = self.steps, before
-                names = {part.id for part in ast.walk(variable) if isinstance(part, ast.Name)}
-                self.aliases.update(dict.fromkeys(names, gone))
-                read = {part.id for node in body for part in ast.walk(node) if isinstance(part, ast.Name)}
-                unused += [] if names & read else gone
-        for node in body:
-            self.visit(node)
-        # Gone through is what an outer loop stands at (the blocks of a stage): no turns of its own.
-        nested = any(isinstance(p, ast.Name) and p.id in aliases for _, over in turns for p in ast.walk(over))
-        outer += self.steps + unused if nested else [self.steps + unused]
-        self.steps, self.aliases = outer, aliases
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self.steps.extend(self.aliases.get(node.id, ()))
-
-    def visit_If(self, node: ast.If) -> None:
-        for part in (node.test, *node.body, *node.orelse):
-            self.visit(part)
-
-    def visit_Compare(self, node: ast.Compare) -> None:
-        if any(isinstance(part, ast.Call) for part in ast.walk(node)):
-            self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        """Arguments are evaluated before the call itself."""
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in _QUESTIONS:
-            self._asked_by_name(node)
-            return
-        for part in (*node.args, *(keyword.value for keyword in node.keywords)):
-            self.visit(part)
-        if _is_super(node.func):
-            self.steps.extend(_steps(self.kind, node.func.attr, self.owner, self.within))  # type: ignore[attr-defined]
-        else:
-            self.visit(node.func)
-
-    def _asked_by_name(self, node: ast.Call) -> None:
-        """`getattr(self, self.base_model_prefix)(...)`, and with the name itself."""
-        target, name = (*node.args, None, None)[:2]
-        if isinstance(target, ast.Name) and target.id == self.me and node.func.id == "getattr":  # type: ignore[attr-defined]
-            path = self._path(name) if name is not None else None
-            value = getattr(self.kind, path[0], None) if path else getattr(name, "value", None)
-            if isinstance(value, str) and len(node.args) == 2:
-                self.steps.append((value,))
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        """A module, a method of the class itself (followed, also where it is only handed on), or a parameter."""
-        path = self._path(node)
-        if path is None:
-            self.generic_visit(node)
-        elif len(path) == 1 and inspect.isfunction(getattr(self.kind, path[0], None)):
-            self.steps.extend(_steps(self.kind, path[0], None, self.within))
-        elif path[0] == "base_model":  # transformers' name for whatever `base_model_prefix` names
-            self.steps.append((getattr(self.kind, "base_model_prefix", ""), *path[1:]))
-        else:
-            self.steps.append(path)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        """`self.layers[0]` is one of them, `self.layers[i + 1]` in a loop the next but one."""
-        path = self._path(node.value)
-        text = ast.unparse(node.slice)
-        if path is not None and re.fullmatch(r"-?\d+", text):
-            self.steps.append((*path, text))
-        elif path is not None and (shift := re.fullmatch(r"\w+ ([+-]) (\d+)", text)):
-            self.steps.append((*path, f"@{shift[1]}{shift[2]}"))
-        else:
-            self.visit(node.value)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        self.visit(node.value)
-
-    def _path(self, node: ast.AST) -> tuple[str, ...] | None:
-        """The attributes behind `self`; None for any other expression."""
-        path: list[str] = []
-        while isinstance(node, ast.Attribute):
-            path.append(node.attr)
-            node = node.value
-        return tuple(reversed(path)) if path and isinstance(node, ast.Name) and node.id == self.me else None
-
-
-def _paired(target: ast.AST, over: ast.expr) -> list[tuple[ast.AST, ast.expr]]:
-    """`for i, (a, b) in enumerate(zip(x, y))` as `[(a, x), (b, y)]`."""
-    if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and isinstance(target, ast.Tuple):
-        if over.func.id == "enumerate" and len(target.elts) == 2:
-            return _paired(target.elts[1], over.args[0])
-        if over.func.id == "zip" and len(target.elts) == len(over.args):
-            return [pair for t, o in zip(target.elts, over.args, strict=True) for pair in _paired(t, o)]
-    return [(target, over)]
-
-
-def _is_super(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Call)
-        and isinstance(node.value.func, ast.Name)
-        and node.value.func.id == "super"
-    )
