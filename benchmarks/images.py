@@ -49,12 +49,13 @@ def measured(asked: Any, model: Path, strategy: str, seed: int, folder: str) -> 
     args |= {"bf16": True, "use_cpu": True} if asked.bf16 else {}
     if strategy != "feature-extraction":
         args |= {name: value for name in SETTINGS if (value := getattr(asked, name)) is not None}
+    more = {} if strategy == "feature-extraction" else {"head_learning_rate": asked.head_learning_rate}
     labels = sum(p.is_dir() for p in (asked.data / "train").iterdir())
     run = finetune(
         "image-classification", dataset=asked.data, args=args, seed=seed, skip_reload_check=True, probe=False,
         peft_config="lora" if strategy == "lora" else None,
         strategy="full" if strategy in ("lora", "scratch") else strategy, overwrite_output_dir=True,
-        **parts(model, labels, seed, strategy == "scratch"),
+        **parts(model, labels, seed, strategy == "scratch"), **more,
     )  # fmt: skip
     return run.metrics
 
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     parser.add_argument("--num_train_epochs", type=float)
     parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--head_learning_rate", type=float)
     parser.add_argument("--bf16", action="store_true", help="on a CPU")
     asked = parser.parse_args()
     done = held(asked.out, FIELDS[:3])
