@@ -39,7 +39,8 @@ def solved_words(solved: dict[str, Any]) -> str:
             f"scores times {number(solved.get('scale'))})"
         )
     told = ", ".join(str(solved.get(name)) for name in ("solver", "view"))
-    return f"the head was solved ({told}, strength {solved.get('strength')}) on the features of {rows} rows, read once"
+    told += f", strength {solved.get('strength')}, scores times {number(solved.get('scale'))}"
+    return f"the head was solved ({told}) on the features of {rows} rows, read once"
 
 
 def chosen_words(solved: dict[str, Any]) -> str:
