@@ -8,8 +8,11 @@ import numpy as np
 
 from hf_transfer.evaluation.baselines import baseline
 from hf_transfer.evaluation.classification import compute, headline
-from hf_transfer.probing import probe
+from hf_transfer.pooling import untouched_head
+from hf_transfer.problems import Problems
+from hf_transfer.solving import readout_of
 from hf_transfer.strategies.choice import Facts, choose
+from hf_transfer.strategies.solvers import ENOUGH
 from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
     """The strategy that suits, and a sentence for the plan.
 
-    A head is solved on the features of the untouched checkpoint and measured on validation; nothing is changed.
+    A head is solved on the features of the untouched checkpoint and measured on held-out rows; nothing is changed.
     """
     facts = Facts(
         rows=_rows(data),
@@ -31,7 +34,7 @@ def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
         is_peft=setup.is_peft,
         one_label=data.problem_type == "single_label_classification",
     )
-    if facts.known is not None:
+    if facts.known is not None and len(setup.prepared.splits.get("validation", ())) >= ENOUGH:
         setup.chosen.append("strategy")
     name, reason = choose(facts)
     return name, f"--strategy auto takes {name}. {reason}"
@@ -47,15 +50,20 @@ def _rows(data: Data) -> int:
 
 
 def _known(setup: Setup, data: Data) -> float | None:
-    """How far the untouched checkpoint goes from the baseline to a perfect answer on validation."""
-    if "validation" not in data.splits:
+    """How far a head on the untouched checkpoint goes from the baseline to a perfect answer on rows it has not seen.
+
+    They are those that its penalty is chosen on: validation, or folds where that is small.
+    """
+    setup.readout = setup.readout or readout_of(setup)
+    try:
+        held = untouched_head(setup)[1].held if setup.readout else None
+    except (Problems, ValueError):  # labels that no head fits: training will say what is wrong
         return None
-    logits = probe(setup, ["validation"], own=True).logits.get("validation")
-    if logits is None:
+    if held is None:
         return None
-    labels = label_array(data.splits["validation"], data)
+    problem, (scores, labels) = data.problem_type, held
     given: dict[str, Any] = {"num_labels": max(1, len(data.labels))}
-    name = headline(data.problem_type)
-    value = compute(data.problem_type, logits, labels, **given)[name]
-    constant = baseline(data.problem_type, label_array(data.splits["train"], data), labels, **given)[name]
+    name = headline(problem)
+    value = compute(problem, scores, labels, **given)[name]
+    constant = baseline(problem, label_array(data.splits["train"], data), labels, **given)[name]
     return (value - constant) / max(1e-9, 1 - constant)

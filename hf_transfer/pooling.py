@@ -9,7 +9,7 @@ from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.evaluation.compared import Compared, compared
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
-from hf_transfer.solving import best_head, feature_rows, mean_rows, reading_limit
+from hf_transfer.solving import View, best_head, feature_rows, mean_rows, reading_limit
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.neighbours import choose_neighbours
 from hf_transfer.strategies.phases import Phase
@@ -173,6 +173,30 @@ def mean_head(setup: Setup, solver: str, limit: int | None = None) -> Solved | N
     validation = mean_rows(setup, "validation") if "validation" in setup.prepared.splits else None
     config = setup.model.config
     return solve_head(solver, config.problem_type, config.num_labels, train, validation)
+
+
+def untouched_head(setup: Setup) -> tuple[View, Solved, Compared | None]:
+    """Logistic regression (ridge for values) on at most 5,000 training rows, its penalty chosen on validation or folds.
+
+    It reads what the model's class reads, or the mean over the tokens where that is better by more than a standard error.
+
+    Returns:
+        The way through the class's own readout, the better head, and the two compared where both were tried.
+
+    Raises:
+        Problems, ValueError: labels that no head fits.
+    """
+    limit = reading_limit(setup)
+    train = feature_rows(setup, "train", limit)
+    held = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
+
+    def solved() -> tuple[View, Solved, Compared | None]:
+        view, own = best_head(setup, "logistic", train, held)
+        mean = mean_head(setup, "logistic", limit)
+        found = choice(setup, own, mean)
+        return view, (mean if mean and found and found.better else own), found
+
+    return from_first(setup.args, solved)
 
 
 def choice(setup: Setup, own: Solved, mean: Solved | None) -> Compared | None:

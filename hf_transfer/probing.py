@@ -10,17 +10,9 @@ import numpy as np
 from hf_transfer.evaluation.classification import compute, probabilities
 from hf_transfer.evaluation.compared import Compared, compared
 from hf_transfer.evaluation.thresholds import tune
-from hf_transfer.pooling import choice, mean_head, takes_mean, words
+from hf_transfer.pooling import takes_mean, untouched_head, words
 from hf_transfer.problems import Problems
-from hf_transfer.ranks import from_first
-from hf_transfer.solving import (
-    best_head,
-    feature_rows,
-    mean_rows,
-    reading_limit,
-    readout_of,
-    through,
-)
+from hf_transfer.solving import feature_rows, mean_rows, readout_of, through
 from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
@@ -47,32 +39,16 @@ class Probe:
     compared: Compared | None = None
 
 
-def probe(setup: Setup, splits: list[str], own: bool = False) -> Probe:
-    """A head solved on the features of the model as it stands, which is not changed.
-
-    Logistic regression (ridge for values) on at most 5,000 training rows, its strength chosen on validation or folds. It
-    reads what the model's class reads, or the mean over the tokens where that is better by more than a standard error.
-
-    Args:
-        own: only what the class reads.
-    """
+def probe(setup: Setup, splits: list[str]) -> Probe:
+    """A head solved on the features of the model as it stands, which is not changed: `pooling.untouched_head`."""
     readout = setup.readout = setup.readout or readout_of(setup)
     if readout is None or "train" not in setup.prepared.splits:
         return Probe()
-    limit = reading_limit(setup)
-    train = feature_rows(setup, "train", limit)
-    held = feature_rows(setup, "validation") if "validation" in setup.prepared.splits else None
-
-    def solved() -> tuple[Any, Any, Compared | None]:
-        view, head = best_head(setup, "logistic", train, held)
-        mean = None if own else mean_head(setup, "logistic", limit)
-        found = choice(setup, head, mean)
-        return view, (mean if found and found.better and mean else head).head, found
-
     try:
-        view, head, found = from_first(setup.args, solved)
+        view, solved, found = untouched_head(setup)
     except (Problems, ValueError):  # labels that no head fits: training will say what is wrong
         return Probe()
+    head = solved.head
     if found is not None and found.better:
         means = {split: mean_rows(setup, split) for split in splits}
         return Probe({split: head(rows.features) for split, rows in means.items() if rows}, "mean", found)

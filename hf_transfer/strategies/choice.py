@@ -18,7 +18,7 @@ class Facts:
         parameters: of the model.
         blocks: that it has.
         known: how far a solved head on the untouched checkpoint goes from the baseline (0) to a perfect answer (1) on
-            validation; None where it could not be measured.
+            held-out rows; None where it could not be measured.
         accelerator: whether there is one.
         is_peft: whether an adapter is trained.
         one_label: whether a row has one label of several (and not a number, or several labels).
@@ -42,7 +42,7 @@ def choose(facts: Facts) -> tuple[str, str]:
     share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
     told = (
         f"There are {facts.rows:,} training rows a label, and a head on the untouched checkpoint goes {share} of the way "
-        "from the baseline to a perfect answer on the validation rows."
+        "from the baseline to a perfect answer on held-out rows."
     )
     if facts.is_peft:
         return "full", f"{told} With an adapter everything that it adds learns."
