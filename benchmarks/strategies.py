@@ -1,6 +1,7 @@
 """Strategies side by side on few and on many rows a label: one row of the csv for each run, and a run that is there is skipped.
 
     python benchmarks/strategies.py --data FOLDER --out docs/strategies.csv
+    python benchmarks/strategies.py --out docs/strategies.csv --summary
 
 FOLDER holds `sst2/` and `trec/` with train.parquet and validation.parquet. Of each training file `rows` rows a label are
 drawn by the seed to train on and as many (at most 50 a label) to choose on; the validation file, of which at most 500 rows are
@@ -23,7 +24,7 @@ from results_file import add, held
 SETS = {"sst2": ("sentence", "label"), "trec": ("text", "coarse_label")}
 STRATEGIES = (
     *("feature-extraction", "full", "lp-ft", "partial:2", "gradual", "two-phase", "bitfit", "lora"),
-    *("norms", "prototypes", "ridge", "contrastive", "feature-extraction+mean"),
+    *("norms", "prototypes", "ridge", "knn", "contrastive", "feature-extraction+mean"),
 )
 FIELDS = ("set", "rows", "seed", "strategy", "accuracy", "f1_macro", "validation", "seconds")
 
@@ -64,18 +65,44 @@ def measured(frames: dict[str, pd.DataFrame], strategy: str, seed: int, folder: 
     return run.metrics
 
 
+def show(out: Path) -> None:
+    """Mean accuracy over seeds and its standard error, in Markdown: a row a strategy, a column a set and size."""
+    grouped = pd.read_csv(out).groupby(["strategy", "set", "rows"])["accuracy"]
+    columns = [(name, rows) for name in SETS for rows in sorted(pd.read_csv(out)["rows"].unique())]
+    print(
+        "| | "
+        + " | ".join(f"{name}, {rows}" for name, rows in columns)
+        + " |\n"
+        + "|---" * (len(columns) + 1)
+        + "|"
+    )
+    for strategy in STRATEGIES:
+        cells = []
+        for name, rows in columns:
+            found = grouped.get_group(key) if (key := (strategy, name, rows)) in grouped.groups else []
+            error = f" +- {found.sem():.3f}" if len(found) > 1 else ""
+            cells.append(f"{found.mean():.3f}{error} ({len(found)})" if len(found) else "")
+        print(f"| `{strategy}` | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     """Run what the csv does not hold yet, small sets and all strategies first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--summary", action="store_true", help="show the means and stop")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--rows", nargs="+", type=int, default=[8, 64, 512])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     asked = parser.parse_args()
+    if asked.summary:
+        show(asked.out)
+        return
+    if asked.data is None:
+        parser.error("--data is needed")
     done = held(asked.out, FIELDS[:4])
     for rows, seed, name, strategy in product(asked.rows, asked.seeds, asked.sets, asked.strategies):
         if (name, str(rows), str(seed), strategy) in done:

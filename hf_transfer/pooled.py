@@ -127,6 +127,26 @@ def pools(model: Any, tokens: str | None) -> bool:
     return type(model.get_submodule(tokens)) in classes[:1]
 
 
+def made_for_the_mean(name: str) -> bool:
+    """Whether sentence-transformers' files beside a checkpoint (folder or Hub id) say that it is read by the mean."""
+    from transformers.utils import cached_file
+
+    def content(file: str) -> Any:
+        quiet = ("missing_entries", "connection_errors", "gated_repo")
+        path = cached_file(name, file, **{f"_raise_exceptions_for_{what}": False for what in quiet})
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+
+    try:
+        modules = content("modules.json") or []
+        place = next(module["path"] for module in modules if module["type"].endswith("Pooling"))
+        said = content(f"{place}/config.json")
+        # Old files have a flag for each mode, later ones the mode's name.
+        modes = {key for key, value in said.items() if key.startswith("pooling_mode_") and value is True}
+        return (modes or {said.get("pooling_mode")}) in ({"pooling_mode_mean_tokens"}, {"mean"})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return False
+
+
 def _guard(folder: Path, head: str) -> None:
     """Put an empty tensor under the name of a head's weights: a class with such a head stops at its shape."""
     from safetensors.torch import load_file, save_file

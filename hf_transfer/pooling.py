@@ -60,6 +60,8 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
     Raises:
         Problems: `mean` where it cannot be.
     """
+    from hf_transfer.pooled import made_for_the_mean
+
     usual = "auto" if isinstance(strategy, str) and strategy.replace("_", "-") in FEW else "own"
     wanted = asked or usual
     if wanted == "own" or not setup.args.do_train:
@@ -76,17 +78,20 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
     if before == "own":
         return []
     solver = next(phase.solve for phase in setup.phases if phase.solve)
-    found = _choice(setup, solver)
-    if found is None:
+    found, made = _choice(setup, solver), made_for_the_mean(setup.model.config._name_or_path)
+    if found is None and not made:
         return ["The head reads the features of the checkpoint's own class: too few rows to choose on."]
     if len(setup.prepared.splits.get("validation", ())) >= ENOUGH:
         setup.chosen.append("pooling")
-    reader, told = (
-        ("The vote goes by", words(found, "the vote")) if votes(setup) else ("The head reads", words(found))
+    reader, measured = (
+        ("The vote goes by", "the vote") if votes(setup) else ("The head reads", "a solved head")
     )
-    if found.better:
+    told = words(found, measured) if found else "there are too few rows to choose on"
+    # A checkpoint that was made for the mean gets it unless that is worse, any other one only where it is better.
+    if found is None or found.better or (made and found.first - found.second <= found.error):
         _take_the_mean(setup)
-        return [f"{reader} the mean over the tokens: {told}."]
+        why = ", as the checkpoint was made to be read" if made else ""
+        return [f"{reader} the mean over the tokens{why}: {told}."]
     return [f"{reader} the features of the checkpoint's own class: {told}."]
 
 

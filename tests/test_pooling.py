@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 
 from hf_transfer import Problems, Run, finetune, layer_groups
-from hf_transfer.evaluation.compared import compared
+from hf_transfer.evaluation.compared import Compared, compared
 from hf_transfer.hub.asked import Push
 from hf_transfer.hub.content import content
-from hf_transfer.pooled import PooledClassifier, load, pools
+from hf_transfer.pooled import PooledClassifier, load, made_for_the_mean, pools
 from hf_transfer.reload import reloaded_scores
 from hf_transfer.run_folder import is_pooled
 from hf_transfer.strategies.features import find_readout, find_tokens
@@ -162,6 +163,37 @@ def test_auto_chooses_what_is_read_with_the_strategy(
     assert run.record["pooling"] == "mean" and run.metrics["test_accuracy"] >= 0.9
     notes = run.record["plan_notes"]
     assert any("mean over the tokens: on held-out rows" in note for note in notes[notes.index(taken[1]) :])
+
+
+@pytest.mark.parametrize(
+    "said", [{"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, {"pooling_mode": "mean"}]
+)
+def test_a_checkpoint_that_was_made_for_the_mean_gets_it_where_chance_decides(
+    said: dict[str, Any], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sentence-transformers' files beside a checkpoint say how it is meant to be read; what is measured can say otherwise."""
+    args, measured = {"num_train_epochs": 1}, []
+    monkeypatch.setattr("hf_transfer.pooling._choice", lambda setup, solver: measured[-1])
+
+    def pooling(model: Path, error: float) -> str:
+        measured.append(Compared("accuracy", 0.52, 0.50, error))
+        options = {"args": args, "probe": False, "overwrite_output_dir": True}
+        run = run_of(model, tmp_path / "run", "ridge", **options)
+        told = any("as the checkpoint was made to be read" in note for note in run.record["plan_notes"])
+        assert told == (run.record["pooling"] == "mean")
+        return str(run.record["pooling"])
+
+    made = Path(shutil.copytree(base, tmp_path / "made"))
+    (made / "1_Pooling").mkdir()
+    (made / "1_Pooling" / "config.json").write_text(json.dumps(said))
+    module = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+    (made / "modules.json").write_text(json.dumps([module]))
+    assert pooling(base, error=0.05) == "own"
+    assert pooling(made, error=0.05) == "mean"
+    assert pooling(made, error=0.01) == "own"
+    assert not made_for_the_mean(str(base)) and not made_for_the_mean("nobody/nothing")
+    (made / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    assert not made_for_the_mean(str(made))
 
 
 def test_own_says_that_the_mean_would_be_better(blind: Path, tmp_path: Path) -> None:
