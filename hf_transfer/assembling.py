@@ -97,10 +97,13 @@ def settle(
     from hf_transfer.regularizing import regularize
     from hf_transfer.shift.settling import settle_shift
     from hf_transfer.solving import settle_solvers
+    from hf_transfer.training.trainer import stock_objective
 
     taken, notes = strategy, []
     if strategy in AUTO:
-        taken, why = chosen_strategy(setup, base.data) if setup.args.do_train else ("full", "")
+        own_loss = setup.objective is not stock_objective or setup.args.label_smoothing_factor
+        by_row = bool(own_loss or shift.on() or regularization.on())
+        taken, why = chosen_strategy(setup, base.data, by_row) if setup.args.do_train else ("full", "")
         setup.phases = planned_phases(taken, setup.groups, modifiers)
         notes += [why] if why else []
     notes += settle_solvers(setup)

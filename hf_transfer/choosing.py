@@ -20,19 +20,24 @@ if TYPE_CHECKING:
     from hf_transfer.training.setup import Setup
 
 
-def chosen_strategy(setup: Setup, data: Data) -> tuple[str, str]:
+def chosen_strategy(setup: Setup, data: Data, by_row: bool = False) -> tuple[str, str]:
     """The strategy that suits, and a sentence for the plan.
 
     A head is solved on the features of the untouched checkpoint and measured on held-out rows; nothing is changed.
+
+    Args:
+        by_row: as in `Facts`.
     """
+    known = _known(setup, data)
     facts = Facts(
         rows=_rows(data),
         parameters=sum(parameter.numel() for parameter in setup.model.parameters()),
         blocks=sum(group.name.startswith("block.") for group in setup.groups),
-        known=_known(setup, data),
+        known=known,
         accelerator=setup.args.device.type != "cpu",
         is_peft=setup.is_peft,
-        one_label=data.problem_type == "single_label_classification",
+        pairs=data.problem_type == "single_label_classification" and setup.readout is not None,
+        by_row=by_row,
     )
     if facts.known is not None and len(setup.prepared.splits.get("validation", ())) >= ENOUGH:
         setup.chosen.append("strategy")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 
 from hf_transfer import finetune
 from hf_transfer.strategies.choice import Facts, choose
+from hf_transfer.strategies.regularization import Regularization
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
 
@@ -17,9 +19,15 @@ QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_
 @pytest.mark.parametrize(
     ("facts", "taken"),
     [
-        (Facts(8, 22_000_000, 6, 0.8, False), "feature-extraction"),
+        (Facts(8, 22_000_000, 6, 0.95, False), "feature-extraction"),
+        (Facts(200, 22_000_000, 6, 0.95, False), "feature-extraction"),
+        (Facts(8, 400_000_000, 24, 0.95, False), "feature-extraction"),
         (Facts(8, 22_000_000, 6, 0.1, False), "contrastive"),
-        (Facts(8, 22_000_000, 6, 0.1, False, one_label=False), "full"),
+        (Facts(64, 22_000_000, 6, 0.8, False), "contrastive"),
+        (Facts(8, 22_000_000, 6, 0.1, False, pairs=False), "full"),
+        (Facts(8, 22_000_000, 6, 0.8, False, pairs=False), "lp-ft"),
+        (Facts(8, 22_000_000, 6, 0.95, False, by_row=True), "lp-ft"),
+        (Facts(8, 22_000_000, 6, 0.1, False, by_row=True), "full"),
         (Facts(200, 22_000_000, 6, 0.8, False), "lp-ft"),
         (Facts(200, 22_000_000, 6, None, False), "full"),
         (Facts(20_000, 22_000_000, 6, 0.9, False), "full"),
@@ -42,5 +50,19 @@ def test_a_run_says_what_it_took_and_why(tmp_path: Path, capsys: pytest.CaptureF
     record = json.loads((Path(run.output_dir) / "run.json").read_text())
     (note,) = [note for note in record["plan_notes"] if note.startswith("--strategy auto takes")]
     assert "32 training rows a label" in note
-    assert f"takes {record['strategy'].replace('probe + full', 'lp-ft')}." in note
+    assert f"takes {record['strategy'].replace('pairs + head', 'contrastive')}." in note
     assert "auto takes" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "more", [{"regularization": Regularization(r_drop=1.0)}, {"args": {"label_smoothing_factor": 0.1}}]
+)
+def test_what_acts_on_single_rows_is_not_refused_for_a_strategy_that_nobody_named(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    args = QUIET | {"output_dir": str(tmp_path / "run")} | more.pop("args", {})
+    run = finetune(
+        "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(80), strategy="auto", args=args, probe=False,
+        skip_reload_check=True, **more,
+    )  # fmt: skip
+    assert run.record["strategy"] in ("full", "probe + full")

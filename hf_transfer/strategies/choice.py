@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FEW, MANY = 32, 1_000  # training rows a label
-KNOWS = 0.6  # share of the way from the baseline to a perfect answer that the untouched checkpoint goes
+FEW, MANY = 100, 1_000  # training rows a label
+KNOWS, KNOWS_ALL = (
+    0.6,
+    0.9,
+)  # share of the way from the baseline to a perfect answer that the untouched checkpoint goes
 LARGE = 150_000_000  # parameters that a CPU takes hours to train
 
 
@@ -21,7 +24,9 @@ class Facts:
             held-out rows; None where it could not be measured.
         accelerator: whether there is one.
         is_peft: whether an adapter is trained.
-        one_label: whether a row has one label of several (and not a number, or several labels).
+        pairs: whether the model can be tuned by pairs: a row has one label of several (and not a number, or several
+            labels), and the scores are read off features.
+        by_row: whether something was asked for that acts on the loss of single rows, and so needs a head that is trained.
     """
 
     rows: int
@@ -30,14 +35,16 @@ class Facts:
     known: float | None
     accelerator: bool
     is_peft: bool = False
-    one_label: bool = True
+    pairs: bool = True
+    by_row: bool = False
 
 
 def choose(facts: Facts) -> tuple[str, str]:
     """The strategy and the reason, in two sentences.
 
-    Few rows of what the checkpoint knows: its features (Kumar et al. 2022: training distorts them), else pairs of rows; a
-    middling number: the head first, then everything; many, or another matter than it was trained on: everything.
+    Little is left to learn: the features as they are, solved in seconds. Few rows: pairs of them, which beat all others at 8 and
+    64 rows a label (docs/strategies.md). A middling number of what the checkpoint knows: the head first, then everything
+    (Kumar et al. 2022: it keeps most of what holds beyond the training rows' own kind). Else everything.
     """
     share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
     told = (
@@ -46,18 +53,21 @@ def choose(facts: Facts) -> tuple[str, str]:
     )
     if facts.is_peft:
         return "full", f"{told} With an adapter everything that it adds learns."
+    known = 0.0 if facts.known is None else facts.known
+    if known >= KNOWS_ALL and facts.rows < MANY and not facts.by_row:
+        return (
+            "feature-extraction",
+            f"{told} So little is left to learn that its features are read as they are.",
+        )
     if not facts.accelerator and facts.parameters > LARGE and facts.blocks > 2:
         size = f"{facts.parameters / 1e6:,.0f} million parameters"
         return "partial:2", f"{told} {size} are too many to train whole on a CPU: the last two blocks learn."
-    knows = facts.known is not None and facts.known >= KNOWS
-    if facts.rows < FEW and knows:
-        return "feature-extraction", f"{told} So few rows of what it knows are best read off its features."
-    if facts.rows < FEW and facts.one_label:
+    if facts.rows < FEW and facts.pairs and not facts.by_row:
         return (
             "contrastive",
             f"{told} Of so few rows, pairs teach more than single ones (Tunstall et al. 2022).",
         )
-    if facts.rows < MANY and knows:
+    if facts.rows < MANY and known >= KNOWS:
         return "lp-ft", f"{told} It starts from what it knows: the head is solved, then everything learns."
     if facts.rows < MANY:
         return "full", f"{told} Its features do not tell these labels apart: everything has to learn."
