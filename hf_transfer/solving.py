@@ -179,8 +179,8 @@ def solve(setup: Setup, phase: Phase) -> tuple[dict[str, Any], np.ndarray | None
     validation = None
     if "validation" in setup.prepared.splits:
         validation = weighted(setup, feature_rows(setup, "validation"))
-    solver = phase.solve
-    view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation)))
+    solver, last = phase.solve, phase is setup.phases[-1]
+    view, solved = from_first(setup.args, lambda: _sent(best_head(setup, solver, train, validation, last)))
     put(setup.model, setup.readout, view, solved.head)
     _check(setup, train, view, solved)
     problem, facts = (
@@ -205,14 +205,16 @@ def weighted(setup: Setup, rows: Rows) -> Rows:
     return replace(rows, weights=np.asarray(setup.class_weights)[rows.labels])
 
 
-def best_head(setup: Setup, solver: str, train: Rows, validation: Rows | None) -> tuple[View, Solved]:
-    """The view and head with the least loss on validation (or on folds of the training rows)."""
+def best_head(
+    setup: Setup, solver: str, train: Rows, validation: Rows | None, calibrated: bool = True
+) -> tuple[View, Solved]:
+    """The view and head with the least loss on validation (or on folds of the training rows); `calibrated` as in `solve_head`."""
     assert setup.readout is not None
     scores = setup.model.get_submodule(setup.readout.scores)
     problem, size = setup.model.config.problem_type, scores.weight.shape[0]
     found = [
         (view, solve_head(solver, problem, size, through(setup, view, train),
-                          None if validation is None else through(setup, view, validation), scores.bias is not None))
+                          None if validation is None else through(setup, view, validation), scores.bias is not None, calibrated))
         for view in views(setup, train)
     ]  # fmt: skip
     return min(found, key=lambda pair: pair[1].loss)

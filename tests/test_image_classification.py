@@ -52,7 +52,7 @@ def test_a_run_from_folder_to_pipeline(
     expected = [{cell["label"]: cell["score"] for cell in row} for row in classify(paths)]
     for given in (paths, [Image.open(path) for path in paths]):
         for row, other in zip(found.predict(given), expected, strict=True):
-            assert row["probabilities"] == pytest.approx(other, abs=1e-5)
+            assert row["probabilities"] == pytest.approx(other, abs=1e-4)  # one by one, and in a batch
 
 
 @pytest.mark.parametrize(

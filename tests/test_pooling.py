@@ -158,7 +158,7 @@ def test_auto_chooses_what_is_read_with_the_strategy(
 ) -> None:
     """Where it takes feature-extraction, which by name reads what the class reads."""
     taken = ("feature-extraction", "--strategy auto takes feature-extraction.")
-    monkeypatch.setattr("hf_transfer.choosing.chosen_strategy", lambda setup, data: taken)
+    monkeypatch.setattr("hf_transfer.choosing.chosen_strategy", lambda *given: taken)
     run = run_of(blind, tmp_path / "run", "auto", probe=False)
     assert run.record["pooling"] == "mean" and run.metrics["test_accuracy"] >= 0.9
     notes = run.record["plan_notes"]

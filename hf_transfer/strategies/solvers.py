@@ -66,16 +66,19 @@ def solve_head(
     train: Rows,
     validation: Rows | None = None,
     has_bias: bool = True,
+    calibrated: bool = True,
 ) -> Solved:
     """The head that `solver` finds; its strength is chosen by the loss on validation, or on folds of the training rows.
 
     Features are centred (where the layer has a bias) and divided by one number for all, so that strengths mean the
-    same for every model (Kumar et al. 2022); the head is given for the features as they came. Its scores are scaled to be the
-    best logits on the same rows: a penalty that orders few rows well makes scores that are far too sure, or unsure.
+    same for every model (Kumar et al. 2022); the head is given for the features as they came.
 
     Args:
         solver: `logistic` (regression: ridge), `ridge`, or `prototypes` (class means, Snell et al. 2017, by cosine).
         has_bias: whether the layer to fill has a bias.
+        calibrated: whether the scores are scaled to be the best logits on the rows that the strength is chosen on: a penalty that
+            orders few rows well leaves them far too sure, or unsure. Of `logistic` alone that is a choice; as it is it fits
+            the training rows, so that little pulls at the features where they learn next.
 
     Raises:
         Problems: the solver does not fit the problem type.
@@ -97,7 +100,9 @@ def solve_head(
     else:
         fit, strengths = _prototypes(num_labels), (1.0,)
     train_, validation_ = scaled(train), None if validation is None else scaled(validation)
-    strength, loss, factor, held, chosen_on = _chosen(fit, strengths, problem_type, train_, validation_)
+    strength, loss, factor, held, chosen_on = _chosen(
+        fit, strengths, problem_type, train_, validation_, calibrate=calibrated or solver != "logistic"
+    )
     found = fit(train_, strength)
     weight, never = found.weight * factor / spread, found.bias == NEVER
     head = Head(weight, np.where(never, NEVER, found.bias * factor - weight @ middle))
@@ -143,6 +148,7 @@ def _chosen(
     problem_type: str,
     train: Rows,
     validation: Rows | None,
+    calibrate: bool,
 ) -> tuple[float, float, float, Any, str]:
     """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
     held, chosen_on = held_out(problem_type, train, validation)
@@ -156,7 +162,7 @@ def _chosen(
         scores = np.concatenate(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
-        factor = calibration(problem_type, scores, truths, weights)
+        factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
         if best[1] < float("inf") and _shaky(heads, scores, train.error):
             break
         found = loss(problem_type, scores * factor, truths, weights)
