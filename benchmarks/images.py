@@ -21,7 +21,8 @@ from results_file import add, held
 
 STRATEGIES = ("feature-extraction", "full", "lp-ft", "lora", "scratch")
 SETTINGS = ("num_train_epochs", "learning_rate")  # the defaults' unless given
-FIELDS = ("model", "strategy", "seed", "accuracy", "f1_macro", "seconds")
+GIVEN = (*SETTINGS, "head_learning_rate", "bf16")
+FIELDS = ("model", "strategy", "seed", *GIVEN, "accuracy", "f1_macro", "seconds")
 
 
 def parts(model: Path, labels: int, seed: int, scratch: bool) -> dict[str, Any]:
@@ -75,14 +76,16 @@ def main() -> None:
     parser.add_argument("--head_learning_rate", type=float)
     parser.add_argument("--bf16", action="store_true", help="on a CPU")
     asked = parser.parse_args()
-    done = held(asked.out, FIELDS[:3])
+    done = held(asked.out, FIELDS[:7])
     for seed, strategy, model in product(asked.seeds, asked.strategies, asked.models):
-        if (model.name, strategy, str(seed)) in done:
+        solved = strategy == "feature-extraction"
+        given = {n: "" if (value := getattr(asked, n)) is None or solved else value for n in GIVEN}
+        row: dict[str, Any] = {"model": model.name, "strategy": strategy, "seed": seed} | given
+        if tuple(map(str, row.values())) in done:
             continue
         folder, started = tempfile.mkdtemp(), time.monotonic()
         found = measured(asked, model, strategy, seed, folder)
         shutil.rmtree(folder)
-        row: dict[str, Any] = {"model": model.name, "strategy": strategy, "seed": seed}
         row |= {key: round(found[f"eval_{key}"], 4) for key in ("accuracy", "f1_macro")}
         row["seconds"] = round(time.monotonic() - started, 1)
         add(asked.out, row, FIELDS)

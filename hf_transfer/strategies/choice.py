@@ -42,8 +42,8 @@ class Facts:
 def choose(facts: Facts) -> tuple[str, str]:
     """The strategy and the reason, in two sentences.
 
-    Little is left to learn: the features as they are, solved in seconds. Few rows: pairs of them, which beat all others at 8 and
-    64 rows a label (docs/strategies.md). A middling number of what the checkpoint knows: the head first, then everything
+    Little is left to learn: the features as they are, solved in seconds. Few rows: pairs of them, ahead of or level with all
+    others at 8 and 64 rows a label (docs/strategies.md). A middling number of what the checkpoint knows: the head first, then everything
     (Kumar et al. 2022: it keeps most of what holds beyond the training rows' own kind). Else everything.
     """
     share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
