@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FEW, MANY = 100, 1_000  # training rows a label
-KNOWS, KNOWS_ALL = (
-    0.6,
-    0.9,
-)  # share of the way from the baseline to a perfect answer that the untouched checkpoint goes
+KNOWS = 0.6  # share of the way from the baseline to a perfect answer that the untouched checkpoint goes
+KNOWS_ALL = 0.9  # the same, where little is left to learn
 LARGE = 150_000_000  # parameters that a CPU takes hours to train
 
 
