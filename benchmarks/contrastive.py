@@ -24,30 +24,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from results_file import add, held
-from strategies import SETS, drawn
+from strategies import SETS, drawn, measured
 
 FIELDS = ("set", "rows", "seed", "method", "steps", "accuracy", "f1_macro", "seconds")
 
 
 def ours(frames: dict[str, pd.DataFrame], seed: int, folder: str) -> tuple[np.ndarray, int]:
     """Predictions on test, and the steps that were trained."""
-    from datasets import Dataset, DatasetDict
-
-    from hf_transfer import finetune, minilm
     from hf_transfer.run_folder import read_json
 
-    splits = DatasetDict(
-        {
-            split: Dataset.from_pandas(frame.astype({"label": str}), preserve_index=False)
-            for split, frame in frames.items()
-        }
-    )
-    args = {"output_dir": folder, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
-            "load_best_model_at_end": False, "eval_strategy": "no"}  # fmt: skip
-    finetune(
-        "text-classification", minilm(), splits, args=args, seed=seed, strategy="contrastive", probe=False,
-        skip_reload_check=True, overwrite_output_dir=True, text_column="text", label_column="label",
-    )  # fmt: skip
+    measured(frames, "contrastive", seed, folder)
     table = pd.read_parquet(Path(folder) / "predictions.parquet").sort_values("row")
     return table["prediction"].astype(int).to_numpy(), read_json(Path(folder) / "run.json")["global_step"]
 

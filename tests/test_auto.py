@@ -55,7 +55,12 @@ def test_a_run_says_what_it_took_and_why(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "more", [{"regularization": Regularization(r_drop=1.0)}, {"args": {"label_smoothing_factor": 0.1}}]
+    "more",
+    [
+        {"regularization": Regularization(r_drop=1.0)},
+        {"args": {"label_smoothing_factor": 0.1}},
+        {"target_file": [row["text"] for row in tiny.rows(40)], "align": "dann"},
+    ],
 )
 def test_what_acts_on_single_rows_is_not_refused_for_a_strategy_that_nobody_named(
     more: dict[str, Any], tmp_path: Path
