@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tiny
+from architectures import make
+from small_training import make_setup
 
 from hf_transfer import finetune
+from hf_transfer.choosing import chosen_strategy
 from hf_transfer.strategies.choice import Facts, choose
 from hf_transfer.strategies.regularization import Regularization
 
@@ -71,3 +76,35 @@ def test_what_acts_on_single_rows_is_not_refused_for_a_strategy_that_nobody_name
         skip_reload_check=True, **more,
     )  # fmt: skip
     assert run.record["strategy"] in ("full", "probe + full")
+
+
+def test_few_validation_rows_are_not_what_the_checkpoint_is_asked_on(tmp_path: Path) -> None:
+    """Six rows whose labels are swapped would say that it knows nothing; folds of the training rows say otherwise."""
+    data = tiny.rows(126)
+    swapped = [
+        row | {"label": {"positive": "negative", "negative": "positive"}[row["label"]]} for row in data[:6]
+    ]
+    run = finetune(
+        "text-classification", tiny.tiny_bert(tmp_path), {"train": data[6:], "validation": swapped}, strategy="auto",
+        probe=False, skip_reload_check=True, args=QUIET | {"output_dir": str(tmp_path / "run")},
+    )  # fmt: skip
+    (note,) = [note for note in run.record["plan_notes"] if note.startswith("--strategy auto takes")]
+    (share,) = re.findall(r"goes (\d+)% of the way", note)
+    assert int(share) >= 50
+
+
+@pytest.mark.parametrize(("hooked", "taken"), [(False, "contrastive"), (True, "full")])
+def test_pairs_are_taken_only_where_scores_are_read_off_features(
+    hooked: bool, taken: str, tmp_path: Path
+) -> None:
+    model = make("bert")
+    model.config.problem_type = "single_label_classification"
+    if hooked:
+        model.classifier.register_forward_hook(lambda module, args, output: output**2)
+    setup = make_setup(model, "bert", tmp_path)
+    rows = setup.prepared.splits["train"].rename_column("labels", "label")
+    data: Any = SimpleNamespace(
+        problem_type="single_label_classification", labels=("a", "b", "c"), splits={"train": rows}
+    )
+    name, note = chosen_strategy(setup, data)
+    assert name == taken and note.startswith(f"--strategy auto takes {taken}.")
