@@ -6,6 +6,7 @@
 FOLDER holds `sst2/` and `trec/`, or other sets that `--sets` names, with train.parquet and validation.parquet. Of each training file `rows` rows a label are
 drawn by the seed to train on and as many (at most 50 a label) to choose on; the validation file, of which at most 500 rows are
 drawn once for all runs, is the test that is reported. Epochs are the recipe's: about 8,000 rows seen, 3 to 20 epochs.
+`--strategies` takes PEFT methods too, and a rate other than the default behind an @: `pfeiffer@1e-3`.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ def measured(frames: dict[str, pd.DataFrame], strategy: str, seed: int, folder: 
         split: Dataset.from_pandas(frame.astype({"label": str}), preserve_index=False)
         for split, frame in frames.items()
     }
-    args = {"output_dir": folder, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+    args: dict[str, Any] = {"output_dir": folder, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
             "load_best_model_at_end": False, "eval_strategy": "no"}  # fmt: skip
+    strategy, _, rate = strategy.partition("@")
+    args |= {"learning_rate": float(rate)} if rate else {}
     strategy, _, pooling = strategy.partition("+")
     peft = strategy if strategy in PEFT else None
     run = finetune(
@@ -84,7 +87,7 @@ def show(out: Path) -> None:
         + "|---" * (len(columns) + 1)
         + "|"
     )
-    for strategy in dict.fromkeys((*STRATEGIES, *PEFT)):
+    for strategy in dict.fromkeys((*STRATEGIES, *PEFT, *sorted({key[0] for key in grouped.groups}))):
         cells = []
         for name, rows in columns:
             found = grouped.get_group(key) if (key := (strategy, name, rows)) in grouped.groups else []

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapters import adapter_of
+from hf_transfer.data.texts import LANGUAGE
 from hf_transfer.problems import Problems
 from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.phases import AUTO, Phase, phases
@@ -96,9 +97,12 @@ def settle(
     from hf_transfer.pooling import settle_pooling
     from hf_transfer.regularizing import regularize
     from hf_transfer.shift.settling import settle_shift
-    from hf_transfer.solving import settle_solvers
+    from hf_transfer.solving import check_output, settle_solvers
     from hf_transfer.training.trainer import stock_objective
+    from hf_transfer.without_effect import without_effect
 
+    if base.data.problem_type != LANGUAGE:  # whose collator draws what it masks
+        check_output(setup)
     taken, notes = strategy, []
     if strategy in AUTO:
         own_loss = setup.objective is not stock_objective or setup.args.label_smoothing_factor
@@ -107,6 +111,7 @@ def settle(
         setup.phases = planned_phases(taken, setup.groups, modifiers)
         notes += [why] if why else []
     notes += settle_solvers(setup)
+    notes += without_effect(setup)
     notes += settle_pooling(setup, pooling, strategy, begun)
     notes += settle_shift(setup, shift, target)
     # A model that pools has its head in another place.

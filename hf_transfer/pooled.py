@@ -33,18 +33,19 @@ class PooledClassifier(nn.Module):
     Args:
         backbone: the bare model, as `AutoModel` makes it.
         config: the checkpoint's, with `id2label` and `problem_type`.
+        width: length of the backbone's vectors, which is not always `config.hidden_size` (OPT-350m).
         head: name of the layer that the checkpoint's own class reads its scores off. Saved models carry an empty tensor
             of that name, so that this class refuses them: it would draw a head at random and read the first token.
     """
 
     base_model_prefix = "backbone"
 
-    def __init__(self, backbone: Any, config: Any, head: str = "") -> None:
+    def __init__(self, backbone: Any, config: Any, width: int, head: str = "") -> None:
         super().__init__()
         self.backbone: Any = backbone
         self.config, self.head = config, head
         self.config.architectures = [type(backbone).__name__]
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(width, config.num_labels)
 
     def forward(
         self,
@@ -101,8 +102,9 @@ def load(folder: str | Path) -> PooledClassifier:
     with quiet():
         backbone, info = AutoModel.from_pretrained(str(folder), dtype=torch.float32, output_loading_info=True)
     guards = [name.removesuffix(".weight") for name in info["unexpected_keys"]]
-    model = PooledClassifier(backbone, copy.deepcopy(backbone.config), guards[0] if guards else "")
     linear = load_file(Path(folder) / DENSE / "model.safetensors")
+    width = linear["linear.weight"].shape[1]
+    model = PooledClassifier(backbone, copy.deepcopy(backbone.config), width, guards[0] if guards else "")
     model.classifier.load_state_dict({name.removeprefix("linear."): value for name, value in linear.items()})
     return model.eval()
 

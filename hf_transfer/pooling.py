@@ -122,7 +122,7 @@ def _against(setup: Setup) -> tuple[str, str] | None:
     if votes(setup):
         return _against_a_vote(setup, tokens)
     if not pools(setup.model, tokens):
-        what = f"{type(setup.model).__name__} has no backbone, as AutoModel loads it, with a vector for each token"
+        what = f"{type(setup.model).__name__} has no backbone, as AutoModel loads it, that gives a vector for each token by itself"
         return what, "leave it out"
     return None
 
@@ -216,8 +216,8 @@ def read_the_mean(setup: Setup) -> None:
     from hf_transfer.pooled import PooledClassifier
 
     readout, old = setup.readout, setup.model
-    assert readout is not None and readout.tokens is not None
-    model = PooledClassifier(old.get_submodule(readout.tokens), old.config, readout.scores)
+    assert readout is not None and readout.tokens is not None and readout.width is not None
+    model = PooledClassifier(old.get_submodule(readout.tokens), old.config, readout.width, readout.scores)
     setup.model = model.to(next(old.parameters()).device)
     setup.groups = _renamed(setup.groups, readout.tokens)
     unused = {name for group in setup.groups if group.name == HEAD for name in group.parameters[:-2]}

@@ -13,33 +13,16 @@ from hf_transfer.predict import shared_scores
 from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
-from hf_transfer.strategies.phases import HEAD_ONLY, Phase
+from hf_transfer.strategies.phases import HEAD_ONLY, Phase, called
 from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
 from hf_transfer.training.divergence import check_scores
-from hf_transfer.voting import check_voting, votes, voting_notes
+from hf_transfer.voting import check_voting, voting_notes
 
 if TYPE_CHECKING:
     from hf_transfer.training.setup import Setup
 
 
 MOST = 5_000  # training rows that a probe reads: more would cost time and change little
-OF_STEPS = (
-    *(
-        "num_train_epochs",
-        "max_steps",
-        "learning_rate",
-        "weight_decay",
-        "warmup_steps",
-        "lr_scheduler_type",
-        "optim",
-    ),
-    *(
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "max_grad_norm",
-        "label_smoothing_factor",
-    ),
-)
 ROUNDING = 1e-6  # relative error of a forward pass in fp32
 
 
@@ -66,13 +49,15 @@ def settle_solvers(setup: Setup) -> list[str]:
     for phase in setup.phases:
         if (phase.pairs or phase.solve == "prototypes") and problem_type != "single_label_classification":
             what = f"it needs one label a row, and this is {problem_type.replace('_', ' ')}"
-            raise Problems(Problem(f"--strategy {phase.name}", what, "use feature-extraction or lp-ft"))
+            raise Problems(Problem(f"--strategy {called(phase)}", what, "use feature-extraction or lp-ft"))
     if setup.readout is not None:
-        return [*voting_notes(setup), *_without_effect(setup)]
+        if problem_type == "regression":  # what stands for logistic regression there
+            setup.phases = [replace(p, solve="ridge") if p.solve == "logistic" else p for p in setup.phases]
+        return voting_notes(setup)
     for phase in setup.phases:
         if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
-            raise Problems(Problem(f"--strategy {phase.name}", what, "use --strategy feature-extraction"))
+            raise Problems(Problem(f"--strategy {called(phase)}", what, "use --strategy feature-extraction"))
     setup.phases = [
         replace(p, solve=None, learning_rate=p.learning_rate or HEAD_ONLY) if p.solve else p
         for p in setup.phases
@@ -83,34 +68,46 @@ def settle_solvers(setup: Setup) -> list[str]:
     ]
 
 
-def _without_effect(setup: Setup) -> list[str]:
-    """A sentence on what was given for steps, where there will be none."""
-    if not setup.args.do_train or not all(phase.solve for phase in setup.phases):
-        return []
-    values = {name: getattr(setup.args, name) for name in OF_STEPS if name in setup.asked}
-    of_phase = ("layer_decay", "head_learning_rate")
-    values |= {name: value for name in of_phase if (value := getattr(setup.phases[-1], name)) is not None}
-    if not values:
-        return []
-    said = [f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {getattr(value, 'value', value)}"
-            for name, value in values.items()]  # fmt: skip
-    why = "neighbours vote and nothing is trained" if votes(setup) else "the head is solved, not trained"
-    return [f"{', '.join(said)} {'has' if len(said) == 1 else 'have'} no effect: {why}."]
-
-
 def readout_of(setup: Setup) -> Readout | None:
     """The model's readout, found on three training rows."""
     return find_on(setup.model, setup.groups, setup.prepared.splits["train"], setup.collator)
 
 
+def check_output(setup: Setup) -> None:
+    """Refuse a model that gives no scores, as some classes of transformers do; seen on three training rows.
+
+    Raises:
+        Problems: see above.
+    """
+    import torch
+
+    model, given = setup.model.to(setup.args.device), next(iter(setup.prepared.splits.values()))
+    was_training = model.training
+    with torch.no_grad():
+        outputs = model.eval()(**first_rows(model, given, setup.collator))
+    model.train(was_training)
+    if isinstance(outputs, dict) and "logits" not in outputs:
+        what = f"{type(model).__name__} gives no scores (logits), only {', '.join(outputs)}"
+        raise Problems(Problem("--model_name_or_path", what, "choose a checkpoint of another kind"))
+
+
+def first_rows(model: Any, rows: Any, collator: Any) -> dict[str, Any]:
+    """A batch of the first three rows, without labels, on the model's device."""
+    picked = collator([rows[i] for i in range(min(3, len(rows)))])
+    device = next(model.parameters()).device
+    return {
+        name: value.to(device) for name, value in picked.items() if name != "labels" and hasattr(value, "to")
+    }
+
+
 def find_on(model: Any, groups: list[LayerGroup], rows: Any, collator: Any) -> Readout | None:
     """The readout of a model, found on the first three of some rows."""
-    picked = [rows[i] for i in range(min(3, len(rows)))]
-    inputs = {name: value for name, value in collator(picked).items() if name != "labels"}
-    device = next(model.parameters()).device
-    on_device = {name: value.to(device) for name, value in inputs.items() if hasattr(value, "to")}
-    found = find_readout(model, groups, on_device)
-    return None if found is None else replace(found, tokens=find_tokens(model, on_device))
+    given = first_rows(model, rows, collator)
+    found = find_readout(model, groups, given)
+    if found is None:
+        return None
+    tokens, width = find_tokens(model, given) or (None, None)
+    return replace(found, tokens=tokens, width=width)
 
 
 def reading_limit(setup: Setup) -> int | None:

@@ -51,6 +51,49 @@ def test_what_is_for_steps_has_no_effect_on_a_head_that_is_solved(base: Path, tm
         assert "raining arguments given" in text and "save_total_limit" not in text, file
 
 
+TOP = {"name": "top", "learns": "block.2 .. head"}
+BELOW = {"name": "below", "learns": "block.1 .. block.2"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "notes"),
+    [
+        (
+            [TOP | {"epochs": 1, "learning_rate": 1e-4}, BELOW | {"epochs": 2, "learning_rate": 1e-5}],
+            {},
+            [
+                "--num_train_epochs 5 has no effect: every phase has its own epochs.",
+                "--learning_rate 0.002 has no effect: every phase has its own.",
+            ],
+        ),
+        (
+            [TOP | {"epochs": 1}, BELOW],
+            {},
+            ["--num_train_epochs 5 are those of the phases without epochs of their own."],
+        ),
+        (
+            [BELOW],
+            {"head_learning_rate": 0.1},
+            ["--head_learning_rate 0.1 has no effect: the head is not trained step by step."],
+        ),
+        (
+            "contrastive",
+            {"head_learning_rate": 0.1, "early_stopping_patience": 2},
+            [
+                "--head_learning_rate 0.1 has no effect: the head is not trained step by step.",
+                "--early_stopping_patience 2 has no effect: nothing is evaluated while pairs teach.",
+            ],
+        ),
+    ],
+)
+def test_what_phases_do_otherwise_is_said(
+    strategy: Any, options: dict[str, Any], notes: list[str], base: Path, tmp_path: Path
+) -> None:
+    run = run_of(base, tmp_path / "run", strategy, **options)
+    about = ("epochs", "rate", "patience")
+    assert [n for n in run.record["plan_notes"] if n.startswith("--") and any(w in n for w in about)] == notes
+
+
 @pytest.mark.parametrize(("strategy", "asked"), [("lp-ft", None), ("ridge", ())])
 def test_nothing_is_said_where_steps_follow_or_nothing_was_given(
     strategy: str, asked: Any, base: Path, tmp_path: Path

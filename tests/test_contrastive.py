@@ -59,7 +59,7 @@ def test_a_run_learns_from_few_rows(tmp_path: Path) -> None:
 
 
 def test_it_needs_one_label_a_row(tmp_path: Path) -> None:
-    with pytest.raises(Problems, match="one label a row"):
+    with pytest.raises(Problems, match="--strategy contrastive: it needs one label a row"):
         finetune(
             "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(60, "multi"), strategy="contrastive",
             args=QUIET | {"output_dir": str(tmp_path / "run")},

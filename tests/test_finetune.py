@@ -143,3 +143,16 @@ def test_python_takes_the_size_of_the_data_into_account(
             )
     assert seen == [default_arguments(rows=n)["num_train_epochs"] for n in (2240, 640)]
     assert seen[0] < seen[1]
+
+
+def test_a_model_without_a_table_of_tokens(tmp_path: Path) -> None:
+    """CANINE hashes characters, so there is no number of ids to hold the tokenizer to."""
+    from transformers import CanineConfig, CanineForSequenceClassification, CanineTokenizer
+
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    more = {"num_hash_buckets": 64, "local_transformer_stride": 32, "max_position_embeddings": 256}
+    CanineForSequenceClassification(CanineConfig(**small, **more)).save_pretrained(tmp_path / "canine")
+    CanineTokenizer(model_max_length=256).save_pretrained(tmp_path / "canine")
+    args = ARGS | {"output_dir": str(tmp_path / "run"), "num_train_epochs": 1}
+    run = finetune("text-classification", tmp_path / "canine", tiny.rows(40), args=args, **FAST)
+    assert run.metrics["train_loss"] > 0

@@ -13,7 +13,16 @@ import torch
 from conftest import ROOT
 from image_runs import QUIET, SHORT, noise, run, save
 from PIL import Image
-from transformers import AutoModelForImageClassification, TrainerCallback, pipeline
+from transformers import (
+    AutoModelForImageClassification,
+    DeiTConfig,
+    DeiTForImageClassificationWithTeacher,
+    PPLCNetConfig,
+    PPLCNetForImageClassification,
+    TrainerCallback,
+    ViTImageProcessor,
+    pipeline,
+)
 
 from hf_transfer import Problems, finetune
 from hf_transfer.exits import problem_list
@@ -190,3 +199,32 @@ def test_tensorflow_rates_are_turned_round() -> None:
     assert model.config.classifier_dropout_prob == pytest.approx(0.2)
     assert {m.momentum for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
     assert task.tensorflow_rates(architectures.make("resnet")) == []
+
+
+@pytest.mark.parametrize("strategy", ["feature-extraction", "partial:1", "knn"])
+def test_a_class_that_has_scores_and_no_loss(strategy: str, image_folder: Path, tmp_path: Path) -> None:
+    """Distilled DeiT: the mean of two heads, and labels that its `forward` does not know."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    model = DeiTForImageClassificationWithTeacher(DeiTConfig(image_size=32, patch_size=8, **small))
+    model.save_pretrained(tmp_path / "deit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "deit")
+    if strategy == "knn":
+        with pytest.raises(Problems, match="not a linear function"):
+            run(str(tmp_path / "deit"), image_folder, tmp_path, strategy)
+        return
+    found = run(str(tmp_path / "deit"), image_folder, tmp_path, strategy, args={"learning_rate": 1e-2})
+    assert found.metrics["train_loss"] < 0.69 and found.metrics["eval_loss"] > 0
+    paths = [str(p) for p in sorted(image_folder.glob("validation/*/*.png"))]
+    classify = pipeline("image-classification", model=found.output_dir, device="cpu")
+    for row, other in zip(found.predict(paths), classify(paths), strict=True):
+        assert row["probabilities"] == pytest.approx({c["label"]: c["score"] for c in other}, abs=1e-4)
+
+
+def test_a_class_that_gives_no_scores_is_refused(image_folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    PPLCNetForImageClassification(PPLCNetConfig()).save_pretrained(tmp_path / "lcnet")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "lcnet")
+    with pytest.raises(Problems, match="PPLCNetForImageClassification gives no scores"):
+        run(str(tmp_path / "lcnet"), image_folder, tmp_path)
+    assert not (tmp_path / "run").exists()

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from architectures import inputs, make
 from peft import LoraConfig, PeftModel
 from small_training import changed, make_setup, state
 
+from hf_transfer import finetune
 from hf_transfer.anatomy import layer_groups
 from hf_transfer.problems import Problems
 from hf_transfer.saving import save
@@ -119,3 +121,14 @@ def test_lora_with_a_head_alone_is_refused() -> None:
         check_peft(groups, ("head",), True)
     check_peft(groups, ("head",), False)
     check_peft(groups, ("block.3", "head"), True)
+
+
+@pytest.mark.parametrize("strategy", ["bitfit", "norms"])
+def test_what_an_adapter_leaves_as_it_is_cannot_be_asked_to_learn(
+    strategy: str, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Problems, match="(?s)an adapter leaves the model's own .*-> leave out --peft"):
+        finetune(
+            "text-classification", base, tiny.rows(40), strategy=strategy, peft_config="lora", probe=False,
+            args={"output_dir": str(tmp_path / "run"), "report_to": "none", "use_cpu": True},
+        )  # fmt: skip

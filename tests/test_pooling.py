@@ -18,6 +18,12 @@ import torch
 from architectures import inputs, make
 from safetensors.torch import load_file
 from scipy.special import softmax
+from transformers import (
+    LongformerConfig,
+    LongformerForSequenceClassification,
+    OPTConfig,
+    OPTForSequenceClassification,
+)
 
 from hf_transfer import Problems, Run, finetune, layer_groups
 from hf_transfer.evaluation.compared import Compared, compared
@@ -117,9 +123,9 @@ def test_other_backbones(name: str, tmp_path: Path) -> None:
     given = {"attention_mask": torch.ones_like(inputs(name, 3)["input_ids"])} | inputs(name, 3)
     given["attention_mask"][0, -2:] = 0
     readout = find_readout(model, layer_groups(model), given)
-    tokens = find_tokens(model, given)
+    tokens, width = find_tokens(model, given) or ("", 0)
     assert readout and tokens and pools(model, tokens)
-    pooled = PooledClassifier(model.get_submodule(tokens), model.config, readout.scores).eval()
+    pooled = PooledClassifier(model.get_submodule(tokens), model.config, width, readout.scores).eval()
     pooled.save_pretrained(tmp_path)
     again = load(tmp_path)
     assert torch.equal(again(**given)["logits"], pooled(**given)["logits"])
@@ -127,6 +133,38 @@ def test_other_backbones(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(pooled(**longer)["logits"], pooled(**given)["logits"], rtol=1e-4, atol=1e-4)
     with pytest.raises(RuntimeError, match="mismatched_sizes"):
         type(model).from_pretrained(tmp_path)
+
+
+def test_vectors_of_another_width_than_the_hidden_size(tmp_path: Path) -> None:
+    """OPT-350m projects its 1,024 to 512, as this does its 32 to 16."""
+    torch.manual_seed(0)
+    tokenizer = tiny.tiny_tokenizer()
+    config = OPTConfig(
+        vocab_size=len(tokenizer), hidden_size=32, word_embed_proj_dim=16, ffn_dim=64, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=64, do_layer_norm_before=False, pad_token_id=0,
+    )  # fmt: skip
+    OPTForSequenceClassification(config).save_pretrained(tmp_path / "opt")
+    tokenizer.save_pretrained(tmp_path / "opt")
+    run = finetune(
+        TEXT, tmp_path / "opt", tiny.rows(60), strategy="ridge", pooling="mean", probe=False, skip_reload_check=True,
+        args=QUIET | {"output_dir": str(tmp_path / "run")},
+    )  # fmt: skip
+    texts = ["We found the film dull at home.", "A lovely walk."]
+    mine = [row["probabilities"] for row in run.predict(texts)]
+    for one, other in zip(Run.open(run.output_dir).predict(texts), mine, strict=True):
+        assert one["probabilities"] == pytest.approx(other, abs=1e-5)
+
+
+def test_a_backbone_that_its_class_gives_more_than_the_batch_has_no_mean() -> None:
+    """Longformer's classifier lets the first token see all others; the backbone alone would give other vectors."""
+    torch.manual_seed(0)
+    config = LongformerConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        attention_window=4, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    model = LongformerForSequenceClassification(config).eval()
+    given = inputs("bert", 3)
+    assert find_tokens(model, given | {"attention_mask": torch.ones_like(given["input_ids"])}) is None
 
 
 def test_transformers_class_refuses_what_it_would_read_wrongly(run: Run) -> None:

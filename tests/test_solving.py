@@ -111,6 +111,10 @@ def test_whole_runs_of_every_problem_type(kind: str, strategy: str, tmp_path: Pa
     assert run.metrics["train_loss"] > 0 and run.metrics["train_samples_per_second"] > 0
     first = json.loads((tmp_path / "run" / "phases.json").read_text())[0]
     assert first["solved"]["rows"] == 96 and first["steps"] == 0
+    least_squares = kind == "regression" or strategy == "ridge"  # as the plan says, and the card
+    solver = "ridge" if least_squares else "logistic"
+    assert first["solve"] == first["solved"]["solver"] == solver
+    assert f"({solver}" in (tmp_path / "run" / "README.md").read_text()
     constant = {"single": 0.69, "multi": 0.67, "regression": 1.0}[kind]  # loss of the best constant answer
     assert 0 < first["solved"]["train_loss"] < constant
 

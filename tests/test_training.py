@@ -193,6 +193,8 @@ def test_epochs_and_steps_are_shared_out(tmp_path: Path) -> None:
     assert [phase_arguments(setup, n).num_train_epochs for n in (1, 2)] == [1.0, 2.0]
     setup.phases = [Phase("a", ("head",), epochs=2.0), Phase("b", GROUPS), Phase("c", GROUPS)]
     assert [phase_arguments(setup, n).num_train_epochs for n in (1, 2, 3)] == [2.0, 1.5, 1.5]
+    setup.args.max_steps = 10  # the length of the whole run, whatever epochs say
+    assert [phase_arguments(setup, n).max_steps for n in (1, 2, 3)] == [4, 3, 3]
 
 
 def test_nothing_is_pushed_from_inside_a_phase(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ class Readout:
             features come straight from the backbone.
         activation: its name among transformers' activations.
         tokens: full name of the backbone, where it gives a vector for each token of the attention mask.
+        width: length of these vectors.
     """
 
     scores: str
     dense: str | None = None
     activation: str | None = None
     tokens: str | None = None
+    width: int | None = None
 
 
 def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, Any]) -> Readout | None:
@@ -53,7 +55,7 @@ def find_readout(model: nn.Module, groups: list[LayerGroup], inputs: dict[str, A
                 features = _without(model, name, inputs)
                 if _same(features, logits, layer):
                     return _with_dense(model, name, features, calls)
-    except (RuntimeError, TypeError, ValueError, IndexError):
+    except (RuntimeError, TypeError, ValueError, LookupError):
         return None  # a head that cannot do without one of its layers: it is trained like any other
     finally:
         model.train(was_training)
@@ -69,10 +71,11 @@ def read(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Te
     return calls[-1][1]
 
 
-def find_tokens(model: nn.Module, inputs: dict[str, Any]) -> str | None:
-    """Full name of the backbone of a text model, if it gives one vector (H) for each place of the attention mask (B, T).
+def find_tokens(model: nn.Module, inputs: dict[str, Any]) -> tuple[str, int] | None:
+    """Full name of the backbone of a text model and H, if it gives one vector (H) for each place of the attention mask (B, T).
 
-    An encoder with a decoder has none: which of the two would be read is not settled.
+    An encoder with a decoder has none: which of the two would be read is not settled. Nor has a class that gives its backbone more
+    than the batch (Longformer's global attention): run alone, as the mean over the tokens is read, it would give other vectors.
     """
     import torch
 
@@ -86,12 +89,19 @@ def find_tokens(model: nn.Module, inputs: dict[str, Any]) -> str | None:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _watched(model, [name]) as calls:
-            model(**inputs)
+        with torch.no_grad():
+            with _watched(model, [name]) as calls:
+                model(**inputs)
+            hidden = hidden_states(calls[-1][2]) if calls else None
+            if hidden is None or hidden.dim() != 3 or hidden.shape[:2] != mask.shape:
+                return None
+            alone = hidden_states(base(**inputs))
+    except (RuntimeError, TypeError, ValueError):  # it needs what only its class gives it
+        return None
     finally:
         model.train(was_training)
-    hidden = hidden_states(calls[-1][2]) if calls else None
-    return name if hidden is not None and hidden.dim() == 3 and hidden.shape[:2] == mask.shape else None
+    alike = torch.allclose(alone * mask.unsqueeze(-1), hidden * mask.unsqueeze(-1), rtol=1e-3, atol=1e-5)
+    return (name, hidden.shape[-1]) if alike else None
 
 
 def read_both(model: nn.Module, readout: Readout, inputs: dict[str, Any]) -> torch.Tensor:

@@ -31,13 +31,20 @@ def freeze(
     """
     learning = set(learns)
     head = {name for group in groups if group.name == HEAD for name in group.parameters}
-    names = {name for group in groups if group.name in learning for name in group.parameters} & trainable
+    named = {name for group in groups if group.name in learning for name in group.parameters}
+    names = named & trainable
     if only != "all":
         chosen = norm_parameters(model) if only == "norms" else biases(model)
         if not (names & chosen) - head:
-            mend = "choose norms" if only == "biases" else "choose bitfit"
-            what = f"{type(model).__name__} has no {only} below its head that could learn"
-            raise Problems(Problem("--strategy", what, f"{mend}, or partial:N"))
+            other = "norms" if only == "biases" else "bitfit"
+            what, mend = (
+                f"{type(model).__name__} has no {only} below its head",
+                f"choose {other}, or partial:N",
+            )
+            if (named & chosen) - head:
+                what = f"an adapter leaves the model's own {only} as they are, so none could learn"
+                mend = "leave out --peft, or use --strategy full"
+            raise Problems(Problem("--strategy", what, mend))
         names &= chosen | head
     if not names:
         raise Problems(Problem("--strategy", "nothing in the model would learn", "choose other layer groups"))
@@ -63,13 +70,13 @@ def norm_parameters(model: nn.Module) -> set[str]:
 
 
 def check_peft(groups: Iterable[LayerGroup], learns: Iterable[str], is_peft: bool) -> None:
-    """LoRA needs blocks that learn: with the head alone its matrices would never move."""
+    """An adapter needs blocks that learn: with the head alone it would never move."""
     if is_peft and set(learns) <= {HEAD}:
         raise Problems(
             Problem(
                 "--strategy with --peft",
                 "only the head would learn, so the adapter layers would have no effect",
-                "use --strategy full with LoRA, or leave out --peft for feature extraction",
+                "leave out --peft, or use --strategy full",
             )
         )
 

@@ -47,6 +47,11 @@ class Phase:
     loraplus_lr_ratio: float | None = None
 
 
+def called(phase: Phase) -> str:
+    """What users know the strategy by whose phase this is, where the phase's own name is not theirs."""
+    return "contrastive" if phase.pairs else phase.name
+
+
 def learning_rate_for(strategy: str, peft: bool) -> float:
     """The default rate by what learns: everything or the upper blocks 5e-5, LoRA 5e-4, the head or little else 1e-3."""
     if peft:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from hf_transfer.problems import Problem, Problems
-from hf_transfer.strategies.phases import Phase
+from hf_transfer.strategies.phases import Phase, called
 
 SINGLE = "single_label_classification"
 PROBLEM_TYPES = (SINGLE, "multi_label_classification", "regression")  # of heads of labels
@@ -145,9 +145,8 @@ def check_phases(chosen: Shift, phases: list[Phase], moves: list[bool]) -> None:
         what = "makes features of both domains alike, and nothing below the head learns: they cannot move"
         found.append(_problem("align", what, mend))
     if chosen.threshold is not None and phases[-1].solve:
-        what = (
-            f"adds rows to train on, and under --strategy {phases[-1].name} the head is solved, not trained"
-        )
+        name = next((called(phase) for phase in phases if phase.pairs), phases[-1].name)
+        what = f"adds rows to train on, and under --strategy {name} the head is solved, not trained"
         found.append(
             _problem("pseudo_labels", what, "choose a strategy that trains to its end, such as full")
         )

@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 SHORTEST_DEFAULT, LONGEST_DEFAULT = 128, 512
 
 
+def _table_size(model: Any) -> float:
+    """How many ids the model knows: no end where it has no table of them (CANINE hashes, Perceiver's lies elsewhere)."""
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError):
+        return float("inf")
+
+
 def fit(tokenizer: Any, model: Any) -> list[str]:
     """Check that the tokenizer's ids exist in the model, and give both a padding token if they lack one."""
-    table = model.get_input_embeddings().weight.shape[0]
+    table = _table_size(model)
     highest = max(tokenizer.get_vocab().values(), default=-1) + 1
     if highest > table:
         raise Problems(

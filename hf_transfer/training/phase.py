@@ -31,14 +31,15 @@ from hf_transfer.training.trainer import PhaseTrainer, stock_objective
 def phase_arguments(setup: Setup, number: int) -> Any:
     """The run's arguments cut down to one phase's share; nothing is pushed from inside a phase."""
     phase, args = setup.phases[number - 1], copy.copy(setup.args)
-    sharing = [p for p in setup.phases if p.epochs is None and not p.solve]
-    if phase.epochs is not None:
-        args.num_train_epochs, args.max_steps = phase.epochs, -1
-    elif args.max_steps > 0:
-        steps = shared_out(args.max_steps, [p.share for p in sharing])
-        args.max_steps = steps[[p is phase for p in sharing].index(True)]
-    else:
-        args.num_train_epochs = args.num_train_epochs * phase.share / sum(p.share for p in sharing)
+    trained = [p for p in setup.phases if not p.solve]
+    shares = sum(p.share for p in trained if p.epochs is None)
+    epochs = [
+        setup.args.num_train_epochs * p.share / shares if p.epochs is None else p.epochs for p in trained
+    ]
+    place = [p is phase for p in trained].index(True)
+    args.num_train_epochs = epochs[place]
+    if args.max_steps > 0:  # the length of the whole run, whatever epochs say
+        args.max_steps = shared_out(args.max_steps, epochs)[place]
     args.output_dir = str(phase_folder(setup, number))
     args.data_seed = (args.data_seed if args.data_seed is not None else args.seed) + number - 1
     if phase.learning_rate is not None:

@@ -11,7 +11,9 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset, SequentialSampler
+from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.trainer_pt_utils import find_batch_size
 
 from hf_transfer.anatomy import LayerGroup
@@ -34,9 +36,14 @@ Objective = Callable[[nn.Module, dict[str, Any]], tuple[torch.Tensor, Any]]
 
 
 def stock_objective(model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-    """The model's own loss: a mean over the micro-batch."""
+    """The model's own loss, a mean over the micro-batch; that of the problem type where its class has none (distilled DeiT, LeViT)."""
     outputs = model(**inputs)
-    return (outputs["loss"] if isinstance(outputs, dict) else outputs[0]), outputs
+    if not isinstance(outputs, dict):
+        return outputs[0], outputs
+    if outputs.get("loss") is None:
+        inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
+        return ForSequenceClassificationLoss(inputs["labels"], outputs["logits"], inner.config), outputs
+    return outputs["loss"], outputs
 
 
 class PhaseTrainer(ResumableTrainer):
@@ -58,6 +65,7 @@ class PhaseTrainer(ResumableTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, phase=phase, **{"preprocess_logits_for_metrics": _logits_only, **kwargs})
+        self.label_names = self.label_names or ["labels"]  # stock knows none where `forward` has none
         self.groups, self.lengths = groups, lengths
         self.objective: Objective = objective
         self.row_weights, self.train_collator = row_weights, train_collator
