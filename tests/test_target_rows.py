@@ -14,6 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_transfer import Arguments, Problems, Regularization, command, finetune, parse
+from hf_transfer.shift.settling import warnings_after
 from hf_transfer.strategies.shift import Shift
 
 ARGS: dict[str, Any] = {"max_steps": 4, "report_to": "none", "disable_tqdm": True, "logging_steps": 2}
@@ -132,6 +133,16 @@ def test_the_saved_model_is_a_plain_one(base: Path, tmp_path: Path) -> None:
     assert entry["align"]["method"] == "dann" and 0 <= entry["align"]["domain_accuracy"]["last"] <= 1
     assert "31 target rows by DANN" in (Path(found.output_dir) / "report.html").read_text()
     assert "31 unlabelled target rows by DANN" in (Path(found.output_dir) / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(0.9, "still tell the domains apart"), (0.5, ""), (0.12, "pushed past being alike")],
+)
+def test_the_end_tells_how_alike_features_became(last: float, said: str) -> None:
+    facts = {"method": "dann", "weight": 1.0, "domain_accuracy": {"first": 0.6, "last": last}}
+    told = [warning["what"] for warning in warnings_after([{"align": facts}])]
+    assert len(told) == bool(said) and all(said in what for what in told)
 
 
 def test_a_run_that_goes_on_with_other_target_rows_is_refused(base: Path, tmp_path: Path) -> None:

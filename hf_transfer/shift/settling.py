@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hf_transfer.training.trainer import PhaseTrainer
 
 STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike
+PUSHED_TOO_FAR = (
+    0.3  # the same, below which they ran away from the domain classifier: an answer at random would do better
+)
 NO_PART = 0.02  # of the loss: a term below it is hardly felt
 
 
@@ -131,6 +134,9 @@ def _of_alignment(facts: dict[str, Any]) -> list[dict[str, str]]:
     elif last >= STILL_APART:
         what = f"domain accuracy was {last:.2f} at the end: features still tell the domains apart"
         mend = "train longer, or give a larger --align_weight"
+    elif last <= PUSHED_TOO_FAR:
+        what = f"domain accuracy was {last:.2f} at the end, far below one half: features were pushed past being alike, and may be spoiled"
+        mend = f"give a smaller --align_weight than {facts['weight']:g}"
     else:
         return []
     return [{"where": "--align", "what": what, "mend": mend}]
