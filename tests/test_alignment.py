@@ -59,21 +59,39 @@ def test_the_reversal_grows_as_in_the_paper() -> None:
 
 
 def test_the_features_learn_against_the_domain_classifier() -> None:
-    """Fails without the reversal, and where the classifier itself is reversed."""
+    """Fails without the reversal, and where the classifier itself is reversed; the length is the head's affair."""
     alignment = begun("dann")
     alignment.strength = 0.3
     source, target = both()
     alignment.term(source, target).backward()
-    reversed_ = [source.grad, target.grad]
     learned = [parameter.grad.clone() for parameter in alignment.parameters()]  # type: ignore[union-attr]
     alignment.classifier.zero_grad()
     plain = [part.detach().clone().requires_grad_() for part in (source, target)]
-    domain_loss(*(alignment.classifier(part) for part in plain))[0].backward()
-    for found, wanted in zip(reversed_, plain, strict=True):
-        torch.testing.assert_close(found, -0.3 * wanted.grad)  # type: ignore[operator]
-        assert found is not None and float(found.abs().sum()) > 0
+    logits = [alignment.classifier(part) for part in plain]
+    domain_loss(*logits)[0].backward()
+    head = alignment.layer.weight.detach()
+    for found, wanted, logit, sign in zip((source.grad, target.grad), plain, logits, (1, -1), strict=True):
+        error = torch.sigmoid(-sign * logit.detach()) / (2 * len(logit))
+        assert found is not None and wanted.grad is not None
+        assert torch.allclose(nn.functional.cosine_similarity(found, wanted.grad), -torch.ones(len(logit)))
+        torch.testing.assert_close(found.norm(dim=1, keepdim=True), 0.3 * head.norm() * error)
     for parameter, before in zip(alignment.parameters(), learned, strict=True):
         torch.testing.assert_close(parameter.grad, before)
+
+
+def test_a_domain_classifier_with_steep_layers_pushes_no_harder() -> None:
+    """As the paper has it, weights twice as large in each of three layers push about eight times as hard."""
+    pushes = []
+    for times in (1.0, 2.0):
+        alignment, (source, target) = begun("dann"), both()
+        alignment.strength = 1.0
+        with torch.no_grad():
+            for parameter in alignment.parameters():
+                parameter *= times
+        alignment.term(source, target).backward()
+        assert source.grad is not None
+        pushes.append(float(source.grad.norm()))
+    assert pushes[1] < 1.5 * pushes[0]
 
 
 def test_a_domain_classifier_that_watches_moves_no_feature() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,21 @@ WATCHED = "watched"
 WIDTH = 1024  # of the hidden layers, as in the paper
 
 
-class Reversed(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by `-strength` (Ganin et al. 2016)."""
+def reversed_gradients(
+    features: Sequence[torch.Tensor], logits: Sequence[torch.Tensor], loss: torch.Tensor
+) -> list[torch.Tensor]:
+    """The gradient of the domain loss at the features, turned round, as if the slope of the domain logit had length one.
 
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, strength: float) -> torch.Tensor:
-        """`features` as they are."""
-        ctx.strength = strength
-        return features.view_as(features)
+    Ganin et al. 2016 turn it round as it comes. Its length then depends on how the domain classifier is made and how fast it learns:
+    at MiniLM's features it was so much longer than the task's that the model forgot the task (docs/regularizers.md). Each row
+    keeps its direction and its error, so that a step is the same however its batch is split.
 
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """What improves the domain classifier, turned round."""
-        return -ctx.strength * gradient, None
+    Args:
+        features: rows (n, D) of each domain, leaves; logits: (n, 1) of each, computed from them; loss: their `domain_loss`.
+    """
+    slopes = torch.autograd.grad([part.sum() for part in logits], features, retain_graph=True)
+    errors = torch.autograd.grad(loss, logits, retain_graph=True)
+    return [-error * F.normalize(slope, dim=1) for error, slope in zip(errors, slopes, strict=True)]
 
 
 def ramp(progress: float) -> float:
@@ -151,18 +154,28 @@ class Alignment(TrainerCallback):
 
     def term(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """What features (rows, D) of both domains add to the loss; what the domain classifier answers is counted."""
-        source, target = source.float(), target.float()
-        seen = [
-            Reversed.apply(part, self.strength) if self.method == DANN else part.detach()
-            for part in (source, target)
-        ]
-        loss, accuracy = domain_loss(*(self.classifier(part) for part in seen))
-        apart = torch.zeros_like(loss) if self.method == DANN else self.weight * coral(source, target)
+        parts = [part.float() for part in (source, target)]
+        seen = [part.detach().requires_grad_(self.method == DANN) for part in parts]
+        logits = [self.classifier(part) for part in seen]
+        loss, accuracy = domain_loss(*logits)
+        if self.method == DANN:
+            turned = reversed_gradients(seen, logits, loss)
+            moved = sum(
+                ((part * gradient).sum() for part, gradient in zip(parts, turned, strict=True)),
+                start=0.0 * loss,
+            )
+            apart = self.strength * self.head_slope() * (moved - moved.detach())  # of value zero
+        else:
+            apart = self.weight * coral(*parts)
+            loss = loss - loss.detach()  # the domain classifier learns, and counts for nothing
         counted = torch.stack([accuracy, apart.detach(), torch.ones_like(accuracy)])
         self._watched += counted * len(target)
-        if self.method == DANN:
-            return loss
-        return apart + (loss - loss.detach())  # the domain classifier learns, and counts for nothing
+        return apart + loss
+
+    def head_slope(self) -> torch.Tensor:
+        """About how steep the task's own loss is at the features: the distance of two rows of the head's weights."""
+        weight = self.layer.weight.detach().float()
+        return math.sqrt(2) * weight.norm() / math.sqrt(len(weight))
 
     # What is told, and kept.
 
