@@ -90,7 +90,7 @@ class SharedFlags:
         "Target domain", None, "Make features of training and target rows alike: dann or coral."
     )
     align_weight: float | None = flag(
-        "Target domain", None, "How strongly to align; by default 1 for dann, 10 for coral.", 0
+        "Target domain", None, "How strongly to align; by default 0.3 for dann, 10 for coral.", 0
     )
     pseudo_labels: bool | float | None = flag(
         "Target domain",

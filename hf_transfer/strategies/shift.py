@@ -11,7 +11,7 @@ from hf_transfer.strategies.phases import Phase, called
 SINGLE = "single_label_classification"
 PROBLEM_TYPES = (SINGLE, "multi_label_classification", "regression")  # of heads of labels
 DANN, CORAL = METHODS = ("dann", "coral")
-WEIGHTS = {DANN: 1.0, CORAL: 10.0}
+WEIGHTS = {DANN: 0.3, CORAL: 10.0}
 CONFIDENT = 0.95  # of pseudo-labels, as FixMatch (Sohn et al. 2020)
 PSEUDO = "pseudo-labels"  # name of the further phase
 
@@ -22,7 +22,7 @@ class Shift:
 
     Attributes:
         align: features of both domains are made alike: `dann` (Ganin et al. 2016) or `coral` (Sun and Saenko 2016).
-        align_weight: of `dann` the greatest strength of the reversed gradient, of `coral` the weight of its term.
+        align_weight: of `dann` the greatest strength of the reversed gradient (1: as steep as the head), of `coral` the weight of its term.
         pseudo_labels: a further phase learns from target rows too, with the label that was predicted with at least this
             probability; True is 0.95.
     """
