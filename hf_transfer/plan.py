@@ -71,9 +71,13 @@ def _phase_title(phase: dict[str, Any]) -> str:
     if solver:
         return f"{phase['name']}: the head is solved ({solver}) on features that are read once"
     return (
-        f"{phase['name']}: {phase['steps']:,} steps, {phase['optimizer']}, {phase['schedule']} schedule, "
-        f"{phase['warmup_steps']} warmup steps"
+        f"{phase['name']}: {_steps(phase['steps'])}, {phase['optimizer']}, {phase['schedule']} schedule, "
+        f"{_steps(phase['warmup_steps'], 'warmup ')}"
     )
+
+
+def _steps(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}step" + "s" * (number != 1)
 
 
 def _phase_table(phase: dict[str, Any]) -> Table:

@@ -44,7 +44,6 @@ class PooledClassifier(nn.Module):
         super().__init__()
         self.backbone: Any = backbone
         self.config, self.head = config, head
-        self.config.architectures = [type(backbone).__name__]
         self.classifier = nn.Linear(width, config.num_labels)
 
     def forward(
@@ -81,7 +80,7 @@ class PooledClassifier(nn.Module):
         if self.head:
             _guard(place, self.head)
         config = copy.deepcopy(self.config)
-        config.architectures = [type(self.backbone).__name__]
+        config.architectures = None  # `pipeline` would take the class that is named there, which has no head
         config.save_pretrained(str(place))
         for name, content in _layout(self.classifier).items():
             path = place / name

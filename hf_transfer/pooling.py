@@ -73,8 +73,7 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
         return [f"--pooling auto is own: {against[0]}."] if asked else []
     before = begun.get("--pooling", "own") if begun else wanted
     if "mean" in (wanted, before):
-        _take_the_mean(setup)
-        return ["The head reads the mean over the tokens."]
+        return ["The head reads the mean over the tokens.", *_take_the_mean(setup)]
     if before == "own":
         return []
     solver = next(phase.solve for phase in setup.phases if phase.solve)
@@ -89,17 +88,21 @@ def settle_pooling(setup: Setup, asked: str | None, strategy: Any, begun: Any = 
     told = words(found, measured) if found else "there are too few rows to choose on"
     # A checkpoint that was made for the mean gets it unless that is worse, any other one only where it is better.
     if found is None or found.better or (made and found.first - found.second <= found.error):
-        _take_the_mean(setup)
+        where = _take_the_mean(setup)
         why = ", as the checkpoint was made to be read" if made else ""
-        return [f"{reader} the mean over the tokens{why}: {told}."]
+        return [f"{reader} the mean over the tokens{why}: {told}.", *where]
     return [f"{reader} the features of the checkpoint's own class: {told}."]
 
 
-def _take_the_mean(setup: Setup) -> None:
+def _take_the_mean(setup: Setup) -> list[str]:
+    """And a sentence on what that makes of the run folder."""
     if votes(setup):  # whose model reads it by itself
         setup.pooling = "mean"
-    else:
-        read_the_mean(setup)
+        return []
+    read_the_mean(setup)
+    return [
+        "So the run folder is a sentence-transformers model: `hft predict` reads it, `pipeline` does not (the card has the lines)."
+    ]
 
 
 def words(found: Compared, of: str = "a solved head") -> str:

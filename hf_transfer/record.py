@@ -131,7 +131,11 @@ def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expect
 def _best(setup: Setup) -> str:
     if setup.phases[-1].solve:
         return "the vote of neighbours" if votes(setup) else "the one with the solved head"
-    return f"by {setup.args.metric_for_best_model}" if setup.args.load_best_model_at_end else "the last one"
+    patience = setup.early_stopping_patience
+    stops = f"; stops after {_counted(patience, 'evaluation')} without a better one" if patience else ""
+    return (
+        f"by {setup.args.metric_for_best_model}" if setup.args.load_best_model_at_end else "the last one"
+    ) + stops
 
 
 def _counted(number: int, name: str) -> str:

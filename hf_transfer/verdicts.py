@@ -25,6 +25,8 @@ def verdicts(job: Job, found: Assessment) -> Warnings:
         probed = pooling_hint(job.setup, job.probe) or transfer_warnings(
             job.data, found.logits, logits, pooling, learned
         )
+        if job.setup.shift.on():  # which a head that is solved leaves nothing to act on
+            probed = [one | {"mend": f"without target rows {one['mend']}"} for one in probed]
     scratch = scratch_warnings(job.data, found.logits, job.scratch) if job.scratch else []
     return agreed(no_better(found.results, headline(job.data.problem_type), learned), probed, scratch)
 

@@ -9,7 +9,7 @@
     accelerate launch recipes/sentiment.py --strategy partial:2 --layer_decay 0.9
     accelerate launch recipes/sentiment.py --peft lora --lora_r 16
 
-With no flag: all-MiniLM-L6-v2 on 1,728 sentences that come with the package, about two minutes on two CPU cores.
+With no flag: all-MiniLM-L6-v2 on 1,728 sentences that come with the package, two and a half minutes on two CPU cores.
 It serves two labels or many, several labels a text, a number (--problem_type regression), and pairs of texts.
 """
 

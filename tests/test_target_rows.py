@@ -126,7 +126,7 @@ def test_the_saved_model_is_a_plain_one(base: Path, tmp_path: Path) -> None:
     with safe_open(str(Path(found.output_dir) / "model.safetensors"), "pt") as file:
         assert not [name for name in list(file.keys()) if name.startswith("0.") or "domain" in name]
     notes = " ".join(found.record["plan_notes"])
-    assert "DANN, weight 1: a domain classifier learns to tell 31 target rows" in notes
+    assert "DANN, weight 0.3: a domain classifier learns to tell 31 target rows" in notes
     assert "'label': target rows are used without their labels" in notes
     assert "1 of 32 target rows have an empty input" in notes and "1 of the target rows are" in notes
     (entry,) = json.loads((Path(found.output_dir) / "phases.json").read_text())

@@ -23,6 +23,9 @@ def adapted_base(name: str) -> dict[str, Any]:
         return {}
     results = read_json(folder / RESULTS) if (folder / RESULTS).is_file() else {}
     texts = f"{record['data']['splits']['train']:,} texts of {record['data']['name']}, without labels"
-    ends = [results.get(key) for key in ("eval_baseline_perplexity", "eval_perplexity")]
-    figures = f" (perplexity {ends[0]:.4g} before, {ends[1]:.4g} after)" if None not in ends else ""
+    before, after = (results.get(key) for key in ("eval_baseline_perplexity", "eval_perplexity"))
+    if record["base_model"]["new"]:  # a head that was just drawn: its perplexity says nothing
+        before = None
+    first = "" if before is None else f"{before:.4g} before, "
+    figures = "" if after is None else f" (perplexity {first}{after:.4g} after)"
     return {"origin": record["base_model"], "adapted_on": texts + figures}

@@ -44,11 +44,14 @@ def choose(facts: Facts) -> tuple[str, str]:
     others at 8 and 64 rows a label (docs/strategies.md). A middling number of what the checkpoint knows: the head first, then everything
     (Kumar et al. 2022: it keeps most of what holds beyond the training rows' own kind). Else everything.
     """
-    share = "not known" if facts.known is None else f"{max(0.0, facts.known):.0%}"
-    told = (
-        f"There are {facts.rows:,} training rows a label, and a head on the untouched checkpoint goes {share} of the way "
-        "from the baseline to a perfect answer on held-out rows."
-    )
+    told = f"There are {facts.rows:,} training rows a label (the median label), and "
+    if facts.known is None:
+        told += "what the checkpoint knows could not be measured (a label with one row, or a head that is not linear)."
+    else:
+        told += (
+            f"a head on the untouched checkpoint goes {max(0.0, facts.known):.0%} of the way from the baseline to a perfect "
+            "answer on held-out rows."
+        )
     if facts.is_peft:
         return "full", f"{told} With an adapter everything that it adds learns."
     known = 0.0 if facts.known is None else facts.known

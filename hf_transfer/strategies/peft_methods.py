@@ -43,14 +43,14 @@ METHODS: dict[str, Method] = {
     "pissa": Method("LORA", 5e-4, (*LORA_FLAGS, "use_rslora", "loraplus_lr_ratio")),
     "adalora": Method("ADALORA", 1e-3, LORA_FLAGS),  # Zhang et al. 2023: 5e-4 to 2.2e-3 on GLUE
     "ia3": Method("IA3", 1e-2),  # Liu et al. 2022 (T-Few): 3e-3
-    "vera": Method("VERA", 4e-3),  # Kopiczko et al. 2024, SST-2
+    "vera": Method("VERA", 1e-2),  # Kopiczko et al. 2024: 4e-3 on SST-2
     "oft": Method("OFT", 5e-4),  # LoRA's: the authors give none for classification
     "ln-tuning": Method("LN_TUNING", 1e-3),  # that of a head alone: the authors give none for classification
     "prefix": Method("PREFIX_TUNING", 5e-3, ("num_virtual_tokens",), False),  # Liu et al. 2022 (P-tuning v2)
     "prompt": Method("PROMPT_TUNING", 1e-3, ("num_virtual_tokens",), False),  # peft's example
     "houlsby": Method("HOULSBY", 1e-3, ("adapter_reduction_factor",), False),  # Houlsby 2019: 3e-5 to 3e-3
     "pfeiffer": Method("PFEIFFER", 1e-3, ("adapter_reduction_factor",), False),  # Pfeiffer et al. 2021: 1e-4
-    "parallel": Method("PARALLEL", 5e-4, ("adapter_reduction_factor",), False),  # He et al. 2022: 1e-4
+    "parallel": Method("PARALLEL", 1e-4, ("adapter_reduction_factor",), False),  # He et al. 2022
 }
 FLAGS = tuple(dict.fromkeys(name for method in METHODS.values() for name in method.reads))
 PEFT_RATES = {name: method.learning_rate for name, method in METHODS.items()}
