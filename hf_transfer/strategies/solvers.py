@@ -163,21 +163,23 @@ def _chosen(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
         factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
-        if best[1] < float("inf") and _shaky(heads, scores, train.error):
+        most = _steadiest(heads, scores, train.error)
+        if best[1] < float("inf") and factor > most:
             break
+        factor = min(factor, most)
         found = loss(problem_type, scores * factor, truths, weights)
         if found < best[1]:
             best = (strength, found, factor, (scores * factor, truths))
     return *best, chosen_on
 
 
-def _shaky(heads: list[Head], scores: np.ndarray, error: float) -> bool:
-    """Whether rounding of the features would move scores by more than a fraction of what a reload is checked to.
+def _steadiest(heads: list[Head], scores: np.ndarray, error: float) -> float:
+    """The largest factor at which rounding of the features moves scores by no more than a fraction of what a reload is checked to.
 
     Features that hardly differ between rows can be told apart in double precision by huge weights alone.
     """
-    steepest = max(float(np.linalg.norm(head.weight, axis=1).max()) for head in heads)
-    return error * steepest > 2e-5 * max(1.0, float(np.abs(scores).max()))
+    moved = error * max(float(np.linalg.norm(head.weight, axis=1).max()) for head in heads)
+    return float("inf") if moved <= 2e-5 * float(np.abs(scores).max()) else 2e-5 / moved
 
 
 def held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[list[tuple[Rows, Rows]], str]:
