@@ -164,9 +164,9 @@ def _chosen(
         )
         factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
         most = _steadiest(heads, scores, train.error)
-        if best[1] < float("inf") and factor > most:
+        if best[1] < float("inf") and most < 1:
             break
-        factor = min(factor, most)
+        factor = min(factor, 10 * most)  # which is a fraction of it too
         found = loss(problem_type, scores * factor, truths, weights)
         if found < best[1]:
             best = (strength, found, factor, (scores * factor, truths))
