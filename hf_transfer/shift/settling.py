@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from hf_transfer.training.trainer import PhaseTrainer
 
 STILL_APART = 0.8  # domain accuracy at the end from which on features have not been made alike
-PUSHED_TOO_FAR = (
-    0.3  # the same, below which they ran away from the domain classifier: an answer at random would do better
-)
+PUSHED_TOO_FAR = 0.3  # the same, below which they ran away from the domain classifier
 NO_PART = 0.02  # of the loss: a term below it is hardly felt
 
 

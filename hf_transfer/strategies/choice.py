@@ -44,7 +44,7 @@ def choose(facts: Facts) -> tuple[str, str]:
     others at 8 and 64 rows a label (docs/strategies.md). A middling number of what the checkpoint knows: the head first, then everything
     (Kumar et al. 2022: it keeps most of what holds beyond the training rows' own kind). Else everything.
     """
-    told = f"There are {facts.rows:,} training rows a label (the median label), and "
+    told = f"There are {facts.rows:,} training rows a label (the median), and "
     if facts.known is None:
         told += "what the checkpoint knows could not be measured (a label with one row, or a head that is not linear)."
     else:

@@ -46,9 +46,7 @@ METHODS: dict[str, Method] = {
     "vera": Method("VERA", 1e-2),  # Kopiczko et al. 2024: 4e-3 on SST-2
     "oft": Method("OFT", 5e-4),  # LoRA's: the authors give none for classification
     "ln-tuning": Method("LN_TUNING", 1e-3),  # that of a head alone: the authors give none for classification
-    "prefix": Method(
-        "PREFIX_TUNING", 1e-2, ("num_virtual_tokens",), False
-    ),  # Liu et al. 2022 (P-tuning v2): 5e-3 to 2e-2
+    "prefix": Method("PREFIX_TUNING", 1e-2, ("num_virtual_tokens",), False),  # Liu et al. 2022 (P-tuning v2)
     "prompt": Method("PROMPT_TUNING", 1e-3, ("num_virtual_tokens",), False),  # peft's example
     "houlsby": Method("HOULSBY", 1e-3, ("adapter_reduction_factor",), False),  # Houlsby 2019: 3e-5 to 3e-3
     "pfeiffer": Method("PFEIFFER", 1e-3, ("adapter_reduction_factor",), False),  # Pfeiffer et al. 2021: 1e-4
