@@ -75,8 +75,13 @@ def test_the_plan_reads_as_a_sentence(capsys: pytest.CaptureFixture[str]) -> Non
     print_plan({"title": "x", "facts": {}, "phases": [phase], "notes": [], "warnings": []})
     assert "the head is solved (logistic) on features that are read once\n" in capsys.readouterr().out
     args = SimpleNamespace(load_best_model_at_end=True, metric_for_best_model="eval_accuracy")
-    for solve, said in (("logistic", "the one with the solved head"), (None, "by eval_accuracy")):
-        setup: Any = SimpleNamespace(phases=[SimpleNamespace(solve=solve)], args=args)
+    for solve, patience, said in (
+        ("logistic", None, "the one with the solved head"),
+        (None, None, "by eval_accuracy"),
+        (None, 1, "by eval_accuracy; stops after 1 evaluation without a better one"),
+    ):
+        phases = [SimpleNamespace(solve=solve)]
+        setup: Any = SimpleNamespace(phases=phases, args=args, early_stopping_patience=patience)
         assert _best(setup) == said
     assert _counted(1, "process") == "1 process" and _counted(2, "process") == "2 processes"
     assert _counted(4, "thread") == "4 threads"
