@@ -165,3 +165,14 @@ def test_a_layer_without_bias_gets_none() -> None:
 def test_prototypes_need_one_label_a_row() -> None:
     with pytest.raises(Problems, match="one label a row"):
         solve_head("prototypes", VALUES, 1, Rows(np.ones((4, 2)), np.arange(4.0)))
+
+
+def test_scores_are_scaled_no_further_than_rounding_allows() -> None:
+    """Features that hardly differ, but do so by label: sure logits would be mostly rounding once the model is loaded again."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    features = 1.0 + 1e-6 * generator.normal(size=(60, 4)) + 1e-5 * labels[:, None]
+    for solver in ("logistic", "prototypes", "ridge"):
+        head = solve_head(solver, SINGLE, 2, Rows(features, labels, 1e-6)).head
+        again = features + 1e-6 * generator.normal(size=features.shape)
+        assert np.abs(head(again) - head(features)).max() < 1e-3
