@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from results_file import add, held
-from strategies import SETS, drawn, measured
+from strategies import GRID, SETS, drawn, measured
 
 FIELDS = ("set", "rows", "seed", "method", "steps", "accuracy", "f1_macro", "seconds")
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--summary", action="store_true", help="show the means and stop")
-    parser.add_argument("--sets", nargs="+", default=["sst2", "trec"], choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=GRID, choices=list(SETS))
     parser.add_argument("--rows", nargs="+", type=int, default=[8])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--setfit_steps", type=int, default=-1, help="at most so many of SetFit's steps")

@@ -22,6 +22,8 @@ from typing import Any
 import pandas as pd
 from results_file import add, held
 
+from hf_transfer.strategies.peft_methods import METHODS as PEFT
+
 SETS = {  # the columns of the text and of its label
     "sst2": ("sentence", "label"),
     "trec": ("text", "coarse_label"),
@@ -29,11 +31,11 @@ SETS = {  # the columns of the text and of its label
     "scicite": ("text", "label"),
     "ag_news": ("text", "label"),
 }
+GRID = ["sst2", "trec"]  # without --sets
 STRATEGIES = (
     *("feature-extraction", "full", "lp-ft", "partial:2", "gradual", "two-phase", "bitfit", "lora"),
     *("norms", "prototypes", "ridge", "knn", "contrastive", "feature-extraction+mean"),
 )
-PEFT = ("lora", "dora", "rslora", "pissa", "ia3", "adalora", "vera", "oft", "ln-tuning", "prefix", "prompt", "houlsby", "pfeiffer", "parallel")  # fmt: skip
 FIELDS = ("set", "rows", "seed", "strategy", "accuracy", "f1_macro", "validation", "seconds")
 
 
@@ -104,7 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--summary", action="store_true", help="show the means and stop")
-    parser.add_argument("--sets", nargs="+", default=["sst2", "trec"], choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=GRID, choices=list(SETS))
     parser.add_argument("--rows", nargs="+", type=int, default=[8, 64, 512])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))

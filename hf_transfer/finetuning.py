@@ -111,7 +111,7 @@ def finetune(
         regularization: what holds overfitting back (`Regularization(ema=0.999, r_drop=1.0)`).
         target_file: rows of the domain that the model is for, without labels: a file, a folder, or what `load` takes.
         align: make the features of training and target rows alike while training: `dann` or `coral`.
-        align_weight: how strongly (1 for `dann`, 10 for `coral`).
+        align_weight: how strongly (0.3 for `dann`, 10 for `coral`).
         pseudo_labels: train on, in a further phase, with the target rows whose label is predicted with at least this
             probability (True: 0.95).
         command: the words that started this run, to tell how an interrupted one goes on.

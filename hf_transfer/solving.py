@@ -58,9 +58,10 @@ def settle_solvers(setup: Setup) -> list[str]:
         if phase.pairs or (phase.solve and phase.solve != "logistic"):
             what = f"the scores of {type(setup.model).__name__} are not a linear function of features"
             raise Problems(Problem(f"--strategy {called(phase)}", what, "use --strategy feature-extraction"))
+    # What was given is the head's rate where nothing else is trained.
+    rate = None if len(setup.phases) == 1 and "learning_rate" in setup.asked else HEAD_ONLY
     setup.phases = [
-        replace(p, solve=None, learning_rate=p.learning_rate or HEAD_ONLY) if p.solve else p
-        for p in setup.phases
+        replace(p, solve=None, learning_rate=p.learning_rate or rate) if p.solve else p for p in setup.phases
     ]
     return [
         f"The scores of {type(setup.model).__name__} are not a linear function of features that could be found: "

@@ -10,10 +10,17 @@ from hf_transfer.voting import votes
 if TYPE_CHECKING:
     from hf_transfer.training.setup import Setup
 
-LENGTH = ("num_train_epochs", "max_steps")
 OF_STEPS = (
-    *(*LENGTH, "learning_rate", "weight_decay", "warmup_steps", "lr_scheduler_type", "optim"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm"),
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "optim",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_grad_norm",
     "label_smoothing_factor",
 )
 OF_PHASES = ("layer_decay", "head_learning_rate")
@@ -32,12 +39,13 @@ def without_effect(setup: Setup) -> list[str]:
         why = "neighbours vote and nothing is trained" if votes(setup) else "the head is solved, not trained"
         return _told(given, given, why)
     notes = []
-    own = [phase.name for phase in trained if phase.epochs is not None]
-    if setup.args.max_steps > 0:
-        pass  # the length of the whole run
-    elif len(own) == len(trained):
-        notes += _told(given, LENGTH, "every phase has its own epochs")
-    elif own and "num_train_epochs" in given:
+    own = [phase.epochs is not None for phase in trained]
+    by_epochs = (
+        setup.args.max_steps <= 0 and "num_train_epochs" in given
+    )  # else steps are the length of the whole run
+    if by_epochs and all(own):
+        notes += _told(given, ("num_train_epochs",), "every phase has its own epochs")
+    elif by_epochs and any(own):
         notes.append(
             f"--num_train_epochs {given['num_train_epochs']:g} are those of the phases without epochs of their own."
         )

@@ -214,6 +214,10 @@ def test_a_class_that_has_scores_and_no_loss(strategy: str, image_folder: Path, 
             run(str(tmp_path / "deit"), image_folder, tmp_path, strategy)
         return
     found = run(str(tmp_path / "deit"), image_folder, tmp_path, strategy, args={"learning_rate": 1e-2})
+    (entry,) = json.loads((tmp_path / "run" / "phases.json").read_text())
+    assert (
+        entry["learning_rate"] == 1e-2
+    )  # as given, though the head of feature extraction could not be solved
     assert found.metrics["train_loss"] < 0.69 and found.metrics["eval_loss"] > 0
     paths = [str(p) for p in sorted(image_folder.glob("validation/*/*.png"))]
     classify = pipeline("image-classification", model=found.output_dir, device="cpu")

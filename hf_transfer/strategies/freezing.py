@@ -37,10 +37,8 @@ def freeze(
         chosen = norm_parameters(model) if only == "norms" else biases(model)
         if not (names & chosen) - head:
             other = "norms" if only == "biases" else "bitfit"
-            what, mend = (
-                f"{type(model).__name__} has no {only} below its head",
-                f"choose {other}, or partial:N",
-            )
+            what = f"{type(model).__name__} has no {only} below its head"
+            mend = f"choose {other}, or partial:N"
             if (named & chosen) - head:
                 what = f"an adapter leaves the model's own {only} as they are, so none could learn"
                 mend = "leave out --peft, or use --strategy full"

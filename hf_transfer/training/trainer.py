@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.state import AcceleratorState
+from accelerate.utils import extract_model_from_parallel
 from datasets import Dataset
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset, SequentialSampler
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.trainer_pt_utils import find_batch_size
@@ -41,8 +41,8 @@ def stock_objective(model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Ten
     if not isinstance(outputs, dict):
         return outputs[0], outputs
     if outputs.get("loss") is None:
-        inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
-        return ForSequenceClassificationLoss(inputs["labels"], outputs["logits"], inner.config), outputs
+        config = extract_model_from_parallel(model).config
+        return ForSequenceClassificationLoss(inputs["labels"], outputs["logits"], config), outputs
     return outputs["loss"], outputs
 
 
