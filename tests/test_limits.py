@@ -174,8 +174,17 @@ def test_a_model_no_better_than_a_constant_is_said_so(
 
 
 def test_early_stopping_needs_no_best_model_at_the_end(base: Path, tmp_path: Path) -> None:
-    args = {"load_best_model_at_end": False}
+    """Card and report tell that it stopped."""
+    args = {
+        "load_best_model_at_end": False,
+        "learning_rate": 0.0,
+        "max_steps": 8,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+    }
     assert run(base, tmp_path / "run", args=args, early_stopping_patience=1).record["global_step"] == 2
+    for page in ("README.md", "report.html"):
+        assert "stopped early" in (tmp_path / "run" / page).read_text()
 
 
 # Training.
