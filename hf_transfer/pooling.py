@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_transfer.anatomy import HEAD, LayerGroup
@@ -28,6 +28,7 @@ FEW = (
     "contrastive",
     "auto",
 )  # for few rows: what they read is chosen by default
+HEAD_OF_THE_MEAN = ("classifier.weight", "classifier.bias")  # of a `PooledClassifier`
 TAKE_IT = "feature-extraction, prototypes, knn, ridge or contrastive"
 
 
@@ -224,7 +225,7 @@ def read_the_mean(setup: Setup) -> None:
     setup.model = model.to(next(old.parameters()).device)
     setup.groups = _renamed(setup.groups, readout.tokens)
     unused = {name for group in setup.groups if group.name == HEAD for name in group.parameters[:-2]}
-    setup.trainable = frozenset(name for name, _ in model.named_parameters() if name not in unused)
+    setup.trainable = frozenset(_within(readout.tokens, setup.trainable)) - unused | {*HEAD_OF_THE_MEAN}
     setup.readout, setup.pooling = Readout("classifier"), "mean"
     setup.features = {key: {"own": rows["mean"]} for key, rows in setup.features.items() if "mean" in rows}
 
@@ -232,13 +233,18 @@ def read_the_mean(setup: Setup) -> None:
 def _renamed(groups: list[LayerGroup], tokens: str) -> list[LayerGroup]:
     """The groups of the backbone under its new name; its pooler, which nobody reads, stays with the new head."""
 
-    def names(old: tuple[str, ...]) -> tuple[str, ...]:
-        begins = f"{tokens}."
-        return tuple(f"backbone.{name.removeprefix(begins)}" for name in old if name.startswith(begins))
-
     found = {
-        group.name: LayerGroup(group.name, names(group.parameters), names(group.buffers)) for group in groups
+        group.name: LayerGroup(group.name, _within(tokens, group.parameters), _within(tokens, group.buffers))
+        for group in groups
     }
     pooler = found.pop(HEAD, LayerGroup(HEAD, (), ()))
-    head = (*pooler.parameters, "classifier.weight", "classifier.bias")
-    return [*found.values(), LayerGroup(HEAD, head, pooler.buffers)]
+    return [
+        *found.values(),
+        LayerGroup(HEAD, (*pooler.parameters, *HEAD_OF_THE_MEAN), pooler.buffers),
+    ]
+
+
+def _within(tokens: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the backbone, as they are called in a `PooledClassifier`."""
+    begins = f"{tokens}."
+    return tuple(f"backbone.{name.removeprefix(begins)}" for name in names if name.startswith(begins))

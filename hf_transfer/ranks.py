@@ -39,6 +39,18 @@ def from_first(args: Any, function: Callable[[], T]) -> T:
     return result
 
 
+def same_buffers(model: Any) -> None:
+    """Give every process the first one's buffers, running statistics among them: those are saved.
+
+    DDP does so only before the next step, so that evaluation, and what comes after a phase, would use each process's own.
+    """
+    import torch.distributed as dist
+    from accelerate.utils import broadcast
+
+    if dist.is_available() and dist.is_initialized():
+        broadcast([buffer for buffer in model.buffers() if buffer.is_contiguous()])
+
+
 def wait(args: Any) -> None:
     """Until every process has come here."""
     if args.world_size > 1 and "RANK" in os.environ:

@@ -237,6 +237,10 @@ FURTHER: dict[str, dict[str, tuple[str, Callable[[], Any]]]] = {
     "towers": {
         "clip": ("CLIPModel", lambda: t.CLIPConfig(**TOWERS)),
         "siglip-towers": ("SiglipModel", lambda: t.SiglipConfig(**TOWERS)),
+        "git": (
+            "GitModel",
+            lambda: t.GitConfig(vision_config=TOWERS["vision_config"], vocab_size=100, **LIST),
+        ),
         "owlvit": ("OwlViTForObjectDetection", lambda: t.OwlViTConfig(**TOWERS | {"projection_dim": 32})),
         "owlv2": ("Owlv2ForObjectDetection", lambda: t.Owlv2Config(**TOWERS | {"projection_dim": 32})),
     },

@@ -186,8 +186,20 @@ def half_precision(mended: bool) -> Case:
     return model, plain(model)
 
 
+def attribute_beside_a_method(mended: bool) -> Case:
+    """The embeddings are frozen, and the rest of the backbone was meant to be."""
+    model = make("bert").train()
+    model.bert.embeddings.requires_grad_(False).eval()
+    if mended:
+        model.bert.requires_grad_(False).eval()
+    else:
+        model.bert.requires_grad = False
+    return model, plain(model)
+
+
 MISTAKES: dict[Callable[[bool], Case], tuple[str, str]] = {
     attribute: ("classifier", "requires_grad = True was set on the module"),
+    attribute_beside_a_method: ("bert", "requires_grad = False was set on the module"),
     all_frozen: ("BertForSequenceClassification", "nothing would learn"),
     in_no_optimizer: ("bert.embeddings.word_embeddings.weight", "are in no optimizer"),
     replaced_head: ("optimizer", "holds 2 tensors that are not in BertForSequenceClassification"),

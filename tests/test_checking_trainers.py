@@ -11,7 +11,7 @@ from architectures import make
 from peft import LoraConfig, get_peft_model
 from small_training import make_setup, random_rows, state, training_arguments
 from torch.optim.lr_scheduler import OneCycleLR
-from transformers import AutoModelForSequenceClassification, Trainer, default_data_collator
+from transformers import AutoModel, AutoModelForSequenceClassification, Trainer, default_data_collator
 
 from hf_transfer import check_training
 from hf_transfer.strategies.phases import Phase
@@ -157,6 +157,18 @@ def test_a_frozen_head_under_peft(tmp_path: Path) -> None:
     assert check_training(trainer_of(lora(make("bert"), modules_to_save=["classifier"]), tmp_path)) == []
     masked = make("bert-masked")
     assert check_training(lora(masked)) == []
+
+
+def test_a_head_of_the_checkpoint_may_stay_as_it_is_under_peft(tmp_path: Path) -> None:
+    """Nothing there is drawn at random: a classifier's head, or the pooler of a bare encoder that nobody reads."""
+    make("bert").save_pretrained(tmp_path / "whole")
+    make("bert").bert.save_pretrained(tmp_path / "bare")
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole")
+    assert check_training(lora(whole)) == []
+    assert check_training(lora(AutoModel.from_pretrained(tmp_path / "bare"))) == []
+    new = AutoModelForSequenceClassification.from_pretrained(tmp_path / "bare", num_labels=3)
+    [problem] = check_training(lora(new))
+    assert "the head is frozen under the adapter" in problem.what
 
 
 def test_a_new_pooler_that_peft_leaves_frozen(tmp_path: Path) -> None:

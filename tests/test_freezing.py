@@ -96,6 +96,15 @@ def test_dropout_of_frozen_blocks_is_off_and_that_of_learning_ones_on(tmp_path: 
     assert all(on for n, on in dropouts.items() if n not in frozen)
 
 
+def test_dropout_that_stands_alone_below_what_learns_is_off(tmp_path: Path) -> None:
+    """GPT-2's behind its embeddings, a child of what holds the blocks."""
+    for strategy, on in (("partial:1", False), ("full", True)):
+        model = make("gpt2")
+        modes = Modes(model)
+        phase_trainer(make_setup(model, "gpt2", tmp_path, strategy, max_steps=1), 1).train()
+        assert modes.training["transformer.drop"] == on
+
+
 def test_the_backbone_wakes_up_in_the_second_phase(tmp_path: Path) -> None:
     model = make("resnet")
     groups = layer_groups(model)

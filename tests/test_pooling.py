@@ -19,6 +19,8 @@ from architectures import inputs, make
 from safetensors.torch import load_file
 from scipy.special import softmax
 from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     LongformerConfig,
     LongformerForSequenceClassification,
     OPTConfig,
@@ -42,7 +44,7 @@ TEXT = "text-classification"
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT whose first token knows nothing of the others: attention adds nothing to any token."""
-    from transformers import AutoTokenizer, BertModel
+    from transformers import BertModel
 
     folder = tiny.tiny_bert(tmp_path_factory.mktemp("blind"))
     model, tokenizer = BertModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -54,7 +56,7 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_of(model: Path, folder: Path, strategy: Any, rows: Any = None, **options: Any) -> Run:
+def run_of(model: Any, folder: Path, strategy: Any, rows: Any = None, **options: Any) -> Run:
     args = QUIET | {"output_dir": str(folder)} | options.pop("args", {})
     given = {"skip_reload_check": True, "seed": 3} | options
     return finetune(TEXT, model, rows or tiny.rows(160), strategy=strategy, args=args, **given)
@@ -284,6 +286,17 @@ def test_pairs_tune_the_mean_and_a_stopped_run_goes_on_from_a_checkpoint(
         for name in ("model.safetensors", "3_Dense/model.safetensors"):
             mine, theirs = (load_file(Path(r.output_dir) / name) for r in (again, whole))
             assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_what_was_frozen_in_a_model_that_is_handed_over_stays_frozen(blind: Path, tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(blind, num_labels=2)
+    model.bert.embeddings.requires_grad_(False)
+    given = {"processor": AutoTokenizer.from_pretrained(blind), "pooling": "mean", "probe": False}
+    args = {"max_steps": 2, "learning_rate": 1e-2}
+    run = run_of(model, tmp_path / "run", "contrastive", args=args, **given)
+    before, after = (load_file(Path(f) / "model.safetensors") for f in (blind, run.output_dir))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and not any(name.startswith("embeddings") for name in moved)
 
 
 def test_what_trains_its_head_is_read_as_its_class_reads_it(base: Path, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from architectures import make
 from small_training import make_setup
+from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from hf_transfer.anatomy import layer_groups
@@ -105,6 +107,34 @@ def test_weight_decay_is_on_matrices_alone(name: str) -> None:
     assert not any(n.endswith("bias") or model.get_parameter(n).dim() < 2 for n in decayed)
     # Where transformers' own rule goes wrong, so that ours can go when it is mended.
     assert set(stock_wrong) <= set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
+
+
+def test_tables_of_positions_have_many_names() -> None:
+    """transformers' rule decays each of them but the last, which is a layer and not a table."""
+    model = nn.Module()
+    tables = (
+        "rel_embeddings",
+        "rel_pos_x_bias",
+        "rel_attn_embed",
+        "distance_embedding",
+        "relative_attention_bias",
+    )
+    for name in tables:
+        setattr(model, name, nn.Embedding(4, 8))
+    free = (
+        "attention_biases",
+        "rel_pos_h",
+        "pos_bias_u",
+        "seg_embed",
+        "level_embed",
+        "detection_tokens",
+        "A_log",
+    )
+    for name in free:
+        setattr(model, name, nn.Parameter(torch.ones(4, 8)))
+    model.relative_head, model.positions_projection = nn.Linear(8, 4), nn.Linear(8, 4)
+    model.position_bias_mlp = nn.Linear(8, 4)  # makes a bias, as Swin V2's
+    assert decay_names(model) == {"relative_head.weight", "positions_projection.weight"}
 
 
 def test_the_head_of_a_regression_is_a_matrix_too() -> None:

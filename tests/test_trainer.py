@@ -51,6 +51,22 @@ def test_a_last_smaller_batch_weighs_by_its_rows(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
 
 
+def test_a_value_of_minus_100_is_a_value_like_any_other(tmp_path: Path) -> None:
+    """Among ids it is no label: stock, and we before, counted such rows as none."""
+    losses = []
+    for micro, steps in ((4, 1), (2, 2)):
+        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        model = make("bert", num_labels=1, problem_type="regression", **still)
+        sizes = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": steps}
+        setup = make_setup(model, "bert", tmp_path, n=4, max_steps=1, **sizes)
+        rows = setup.prepared.splits["train"].remove_columns("labels")
+        setup.prepared.splits["train"] = rows.add_column("labels", [-100.0, -100.0, -100.0, 5.0])
+        trainer = phase_trainer(setup, 1)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert losses == pytest.approx([(3 * 100**2 + 5**2) / 4] * 2, rel=0.05)
+
+
 def test_one_row_left_over_is_no_statistic(tmp_path: Path) -> None:
     """13 images by four, maps of 1 x 1 at the end: torch refuses to normalise the last one over itself."""
     model = make("resnet")
@@ -88,6 +104,12 @@ def test_rows_that_do_not_divide_weigh_once(name: str, two: Path, tmp_path: Path
         assert (found["state"][key] - value).abs().max() < 1e-5, key
     assert found["eval"]["eval_loss"] == pytest.approx(alone["eval"]["eval_loss"], abs=1e-5)
     assert found["eval"]["eval_accuracy"] == alone["eval"]["eval_accuracy"]
+
+
+def test_two_processes_measure_and_end_with_the_statistics_that_are_saved(two: Path) -> None:
+    """DDP hands out the first process's buffers before a step alone."""
+    found = json.loads((two / "found.json").read_text())["statistics"]
+    assert found["alike"] and found["difference"] < 1e-5
 
 
 def test_two_processes_go_on_in_the_middle_of_the_second_epoch(two: Path) -> None:

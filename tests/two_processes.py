@@ -134,12 +134,27 @@ def interrupted(folder: Path, **arguments: Any) -> list[bool]:
     return [again["loss"] == whole["loss"], not changed(whole["state"], again["state"])]
 
 
+def learning_statistics(folder: Path) -> dict[str, Any]:
+    """Batch norm that learns, on rows of its own in each process: what is held after the phase, and what was measured."""
+    model = architectures.make("resnet")
+    setup = make_setup(model, "resnet", folder, max_steps=4, learning_rate=1e-2)
+    trainer = phase_trainer(setup, 1)
+    trainer.train()
+    rows = random_rows("resnet", 8, seed=5)
+    measured = trainer.predict(rows).predictions
+    mine = state(trainer.plain_model())
+    with torch.no_grad():
+        again = model.eval()(pixel_values=torch.tensor(rows["pixel_values"])).logits.numpy()
+    return {"alike": replicas_alike(mine), "difference": float(abs(measured - again).max())}
+
+
 def main(folder: Path) -> None:
     cases = {key: uneven(folder / key, per_device_train_batch_size=4, **CASES[key]) for key in CASES}
     heads = {key: solved(folder / key, key, per_device_train_batch_size=4) for key in SOLVED}
     resumed = interrupted(folder / "interrupted", per_device_train_batch_size=4, save_total_limit=2)
     found = trained(folder / "run", per_device_train_batch_size=4)
     found["replicas"] = two_phases(folder / "phases")
+    found["statistics"] = learning_statistics(folder / "statistics")
     assert torch.distributed.get_world_size() == 2
     if torch.distributed.get_rank() == 0:
         torch.save(found.pop("weights"), folder / "weights.pt")

@@ -69,18 +69,18 @@ def _is_stage(module: nn.Module) -> bool:
 
     transformers marks the layers of most models as `GradientCheckpointingLayer`, some stages (Swin's, PVTv2's), too.
     """
+    return _is_list(module) or _is_called_stage(module) or has_layers(module)
+
+
+def has_layers(module: nn.Module) -> bool:
+    """Whether a module holds a list of whole transformer layers."""
     lists = [
         part for part in module.modules() if isinstance(part, (nn.ModuleList, nn.Sequential)) and len(part)
     ]
-    return (
-        _is_list(module)
-        or _is_called_stage(module)
-        or any(
-            len(part) > 1 and isinstance(layer, GradientCheckpointingLayer)
-            for part in lists
-            for layer in part
-        )
-        or any(all(_attends(layer) for layer in part) for part in lists)
+    return any(
+        (len(part) > 1 and any(isinstance(layer, GradientCheckpointingLayer) for layer in part))
+        or all(_attends(layer) for layer in part)
+        for part in lists
     )
 
 

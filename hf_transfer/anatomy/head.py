@@ -7,19 +7,23 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_transfer.anatomy.blocks import Block, owns, within
+from hf_transfer.anatomy.blocks import Block, has_layers, owns, within
 from hf_transfer.anatomy.order import Order
 
 
 def backbone(model: Any) -> nn.Module:
-    """What `base_model_prefix` names, else that of the only model inside (DetrForSegmentation's), else the model."""
+    """What `base_model_prefix` names, else that of the only model inside (DetrForSegmentation's), else the model.
+
+    A model with transformer layers beside the one inside is no head on it: GIT's text behind its vision model.
+    """
     base = getattr(model, getattr(model, "base_model_prefix", "") or " ", None)
     if isinstance(base, nn.Module):
         return base
     inner = [child for child in model.children() if isinstance(child, PreTrainedModel)]
-    return (
-        backbone(inner[0]) if len(inner) == 1 and type(model).__name__ != type(inner[0]).__name__ else model
-    )
+    if len(inner) != 1 or type(model).__name__ == type(inner[0]).__name__:
+        return model
+    beside = any(has_layers(child) for child in model.children() if child is not inner[0])
+    return model if beside else backbone(inner[0])
 
 
 def embeddings(model: Any, side: str) -> Any:

@@ -20,11 +20,10 @@ def attributes_on_modules(subject: Subject) -> list[Problem]:
             name or type(module).__name__
             for name, module in subject.model.named_modules()
             if vars(module).get("requires_grad") is value
-            and any(True for _ in module.parameters())
-            and all(parameter.requires_grad is not value for parameter in module.parameters())
+            and any(parameter.requires_grad is not value for parameter in module.parameters())
         ]
         if names:
-            what = f"requires_grad = {value} was set on the module, which torch never reads: its parameters stay {state}"
+            what = f"requires_grad = {value} was set on the module, which torch never reads: parameters in it are {state}"
             found.append(Problem(shown(names), what, f"call {names[0]}.requires_grad_({value})"))
     return found
 
@@ -109,14 +108,15 @@ def _learns_head_alone(subject: Subject) -> bool:
 
 def frozen_heads(subject: Subject) -> list[Problem]:
     """A head that peft left frozen, or one that was drawn anew and is frozen. (Ours may learn in a later phase.)"""
-    head = head_names(subject) if subject.learning() and not subject.is_ours else None
-    frozen = [name for name in subject.frozen() if name in (head or ())]
-    if subject.is_peft and head and len(frozen) == len(head) and not _is_language_model(subject.model):
+    head = (head_names(subject) if subject.learning() and not subject.is_ours else None) or frozenset()
+    frozen = [name for name in subject.frozen() if name in head]
+    fresh = _drawn_anew(subject.model)
+    all_frozen = bool(head) and len(frozen) == len(head) and not _is_language_model(subject.model)
+    if subject.is_peft and all_frozen and (fresh is None or not fresh.isdisjoint(frozen)):
         what = "the head is frozen under the adapter, and not saved with it: a new head stays random"
         mend = f"name it in the adapter's config: modules_to_save={_leaves(frozen)}"
         return [Problem(shown(frozen), what, mend)]
-    fresh = _drawn_anew(subject.model)
-    new = [name for name in frozen if name in fresh]
+    new = [name for name in frozen if name in (fresh or ())]
     if not new:
         return []
     what = "not in the checkpoint, so drawn at random, and frozen: it stays random"
@@ -136,8 +136,8 @@ def _is_language_model(model: nn.Module) -> bool:
         return False
 
 
-def _drawn_anew(model: nn.Module) -> set[str]:
-    """Parameters that `from_pretrained` did not find; empty where the model was not loaded by it.
+def _drawn_anew(model: nn.Module) -> set[str] | None:
+    """Parameters that `from_pretrained` did not find; None where the model was not loaded by it.
 
     transformers marks each tensor that it has loaded. What peft keeps beside its trained copy is left out.
     """
@@ -145,7 +145,7 @@ def _drawn_anew(model: nn.Module) -> set[str]:
         name: getattr(parameter, "_is_hf_initialized", False) for name, parameter in model.named_parameters()
     }
     if not any(marks.values()):
-        return set()
+        return None
     return {name for name, marked in marks.items() if not marked and not is_copy(name)}
 
 

@@ -9,6 +9,7 @@ import torch
 
 from hf_transfer.checking.subject import Subject
 from hf_transfer.problems import Problem
+from hf_transfer.tasks.task import IGNORED, countable
 
 ROWS = 8
 
@@ -90,7 +91,7 @@ def _losses(subject: Subject) -> tuple[float, float] | None:
     if batch is None or not isinstance(batch.get("labels"), torch.Tensor):
         return None
     batch = trainer._prepare_inputs(batch)
-    items = batch["labels"].ne(-100).sum()
+    items = countable(batch["labels"]).ne(IGNORED).sum()
     for module in subject.model.modules():
         module.training = False
     found = []

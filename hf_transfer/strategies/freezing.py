@@ -102,3 +102,24 @@ def still_modules(model: nn.Module) -> list[nn.Module]:
 
     visit(model, False)
     return found
+
+
+def dropout_below(model: nn.Module) -> list[nn.Module]:
+    """Dropout that stands by itself before the first layer that learns (GPT-2's), and so in no still module.
+
+    Not what is used again above (the one dropout of a T5 stack), nor a function (BART's).
+    """
+    from torch.nn.modules.dropout import _DropoutNd
+
+    from hf_transfer.anatomy import unwrapped
+    from hf_transfer.anatomy.order import forward_order
+
+    inner = unwrapped(model)[0]
+    order = forward_order(inner)
+    learning = [name.rpartition(".")[0] for name, p in inner.named_parameters() if p.requires_grad]
+    start = min((order.first[name] for name in learning), default=0)
+    return [
+        module
+        for name, module in inner.named_modules()
+        if isinstance(module, _DropoutNd) and order.last[name] < start
+    ]

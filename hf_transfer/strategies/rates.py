@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 # Tables and tokens that say where or what kind a position is: decay would pull them to a meaningless origin.
 _PLACES = re.compile(
-    r"(pos_embed|position|(^|\.)wpe\.|cls_token|class_embedding|dist_token|mask_token|reg(ister)?_token|relative)"
+    r"pos_embed|position|(^|\.)wpe\.|relative|rel_embeddings|rel_pos|rel_attn_embed|distance_embedding|pos_bias|seg_embed|level_embed"
+    r"|cls_token|class_embedding|(dist|mask|detection|reg|register)_token"
 )
-# Scales of PEFT methods, around 1 or 0.1: DoRA's magnitudes, the vectors of IA3 and VeRA; and learned tokens.
-_SCALES = re.compile(r"(lora_magnitude_vector|ia3_l\.|vera_lambda_|prompt_encoder\.)")
+# Scales of PEFT methods, around 1 or 0.1: DoRA's magnitudes, the vectors of IA3 and VeRA; learned tokens; Mamba's log rates.
+_SCALES = re.compile(r"lora_magnitude_vector|ia3_l\.|vera_lambda_|prompt_encoder\.|(^|\.)A_log$")
 
 
 def optimizer_groups(
@@ -94,8 +95,16 @@ def decay_names(model: nn.Module) -> set[str]:
     on what the model itself exempts (timm's `no_weight_decay`). transformers' own rule goes by names and decays the BatchNorm
     weights of vision models, layer scales and position tables.
     """
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
     exempt: set[str] = set()
+    layers: set[str] = (
+        set()
+    )  # no tables, whatever they are called; but what makes a bias (Swin V2's of positions) is one
     for prefix, module in model.named_modules():
+        if isinstance(module, (nn.Linear, _ConvNd)) and "bias" not in prefix:
+            layers.add(f"{prefix}.weight")
         ask = getattr(module, "no_weight_decay", None)
         if callable(ask):
             exempt |= {f"{prefix}.{name}" if prefix else name for name in ask()}
@@ -104,8 +113,8 @@ def decay_names(model: nn.Module) -> set[str]:
         for name, parameter in model.named_parameters()
         # A vector, also one shaped (1, 1, C) or (C, 1, 1); the head of a regression, (1, C), is a matrix.
         if (parameter.dim() == 2 or parameter.numel() != max(parameter.shape, default=1))
-        and not name.endswith("bias")
-        and not _PLACES.search(name)
+        and not name.endswith(("bias", "biases"))
+        and not (_PLACES.search(name) and name not in layers)
         and not _SCALES.search(name)
         and name not in exempt
     }

@@ -59,3 +59,9 @@ class Task:
     collator: Callable[[Any], Any]
     raw: Callable[[Any], list[Any]]
     train_collator: Callable[[Any], Any] | None = None
+
+
+def countable(labels: Any) -> Any:
+    """Labels by which the items of a batch are counted: among values -100 is one like any other, among ids it is `IGNORED`."""
+    values = hasattr(labels, "is_floating_point") and labels.is_floating_point()
+    return labels.new_zeros(labels.shape) if values else labels

@@ -29,8 +29,7 @@ def share_out(loader: Any, batch_size: int) -> Shares | None:
 def without_idle(batches: list[Any]) -> list[Any]:
     """Mark the last of a process's micro-batches as `IDLE`; the batches with nothing to count in that one."""
     batches[-1][IDLE] = True
-    nothing = torch.full_like(batches[-1]["labels"], -100)
-    return [*batches[:-1], {**batches[-1], "labels": nothing}]
+    return [*batches[:-1], {**batches[-1], "labels": batches[-1]["labels"][:0]}]
 
 
 def own_rows(args: Any, state: Any) -> int | None:

@@ -29,7 +29,7 @@ class Setup:
     model: Any
     groups: list[LayerGroup]
     phases: list[Phase]
-    trainable: frozenset[str]  # what may learn at all: everything, or what PEFT left trainable
+    trainable: frozenset[str]  # what may learn at all: what PEFT, or whoever gave the model, left trainable
     args: Any  # TrainingArguments of the whole run
     prepared: Prepared
     collator: Any

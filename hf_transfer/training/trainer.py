@@ -19,11 +19,13 @@ from transformers.trainer_pt_utils import find_batch_size
 from hf_transfer.anatomy import LayerGroup
 from hf_transfer.data.batching import EpochSampler, Shares
 from hf_transfer.drawing import keyed
+from hf_transfer.ranks import same_buffers
 from hf_transfer.sharding import block_classes, gathered, skeleton
 from hf_transfer.shift.pairing import PairedBatches, Partners
-from hf_transfer.strategies.freezing import still_modules
+from hf_transfer.strategies.freezing import dropout_below, still_modules
 from hf_transfer.strategies.phases import Phase
 from hf_transfer.strategies.rates import optimizer_groups
+from hf_transfer.tasks.task import IGNORED, countable
 from hf_transfer.training.checkpoints import load_whole
 from hf_transfer.training.last_round import IDLE, filled_up, own_rows, share_out, without_idle
 from hf_transfer.training.prepared import unprepared
@@ -167,7 +169,7 @@ class PhaseTrainer(ResumableTrainer):
         labels = inputs.get("labels")
         if not isinstance(labels, torch.Tensor):
             return None
-        return (labels[..., 1:] if self._loss_shifts_labels else labels).ne(-100).sum()
+        return (labels[..., 1:] if self._loss_shifts_labels else countable(labels)).ne(IGNORED).sum()
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> torch.Tensor | int | None:
         counted = batch_samples
@@ -175,6 +177,10 @@ class PhaseTrainer(ResumableTrainer):
         if self._shares is not None and last and self._shares.idle(self.args.process_index):
             # This process has no row in the epoch's last round: what it got instead must not count.
             counted = without_idle(batch_samples)
+        counted = [
+            {**batch, "labels": countable(batch["labels"])} if "labels" in batch else batch
+            for batch in counted
+        ]
         return super()._get_num_items_in_batch(counted, device)
 
     # What learns, at which rate.
@@ -212,7 +218,7 @@ class PhaseTrainer(ResumableTrainer):
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = self.model
-        self._still = still_modules(model)
+        self._still = [*still_modules(model), *dropout_below(model)]
         self._batch_norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             self._plain = skeleton(model)
@@ -223,6 +229,7 @@ class PhaseTrainer(ResumableTrainer):
 
     def plain_model(self) -> Any:
         """The trained model whole in every process, without the wrapping it was trained in."""
+        same_buffers(self.model)
         if self._plain is not None:
             trained = self.accelerator.unwrap_model(self.model_wrapped)
             return gathered(trained, self._plain, bool(self.is_deepspeed_enabled))
@@ -255,6 +262,11 @@ class PhaseTrainer(ResumableTrainer):
         """Stock's, of the averaged weights where there are any."""
         with self.averaged.standing_in() if self.averaged is not None else nullcontext():
             return super().evaluate(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Stock's, of the same model in every process."""
+        same_buffers(self.model)
+        return super().evaluation_loop(*args, **kwargs)
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Stock's, but rows that only fill up the last round of several processes are no part of the loss."""
