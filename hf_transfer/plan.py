@@ -22,16 +22,16 @@ def console() -> Console:
     return wide if wide.is_terminal else Console(highlight=False, width=120)
 
 
-def step_seconds(model: Any, batch: dict[str, Any], objective: Any = None) -> float:
+def trial_step(model: Any, batch: dict[str, Any], objective: Any = None) -> tuple[float, set[str]]:
     """Seconds of one forward and backward pass, the second of two; on a CPU the first where it takes over a second.
 
-    The model is left as it was: in eval mode, so that neither random numbers nor running statistics move.
+    And the names of the parameters that should learn but got no gradient. The model is left as it was: in eval mode, so that neither random numbers nor running statistics move.
     """
     import torch
 
     device = next(model.parameters()).device
     inputs = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
-    was_training, seconds = model.training, 0.0
+    was_training, seconds, unread = model.training, 0.0, set[str]()
     model.eval()
     for _ in range(2):
         started = time.perf_counter()
@@ -40,12 +40,13 @@ def step_seconds(model: Any, batch: dict[str, Any], objective: Any = None) -> fl
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - started
+        unread = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
         for parameter in model.parameters():
             parameter.grad = None
         if device.type == "cpu" and seconds > 1:
             break  # what is done once there is little beside it
     model.train(was_training)
-    return seconds
+    return seconds, unread
 
 
 def print_plan(plan: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from hf_transfer.data.texts import LANGUAGE
 from hf_transfer.embedded import hub_id_of
 from hf_transfer.evaluation.classification import headline
 from hf_transfer.licenses import license_warnings
-from hf_transfer.plan import duration, step_seconds
+from hf_transfer.plan import duration, trial_step
 from hf_transfer.run_folder import MARKER, RUN, read_json, write_json
 from hf_transfer.strategies.peft_methods import merges, name_of
 from hf_transfer.training.checkpoints import revision_of
@@ -44,7 +44,7 @@ def make_plan(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The plan as plain data: a title, facts, a table per phase, notes and warnings."""
-    entries, seconds = _planned_phases(setup)
+    entries, seconds, unread = _planned_phases(setup)
     facts = _facts(setup, data, base, strategy, _expected(seconds) if entries else "no training")
     licences = license_warnings(base.get("license"), data.source["license"], published=setup.args.push_to_hub)
     return {
@@ -53,7 +53,7 @@ def make_plan(
         "facts": facts | setup.prepared.plan,
         "phases": entries,
         "notes": list(notes),
-        "warnings": [*data.audit["warnings"], *setup.prepared.warnings, *licences],
+        "warnings": [*data.audit["warnings"], *setup.prepared.warnings, *unread, *licences],
         "expected_seconds": seconds,
     }
 
@@ -69,14 +69,14 @@ def _expected(seconds: float) -> str:
     return f"about {duration(seconds * 1.15 + 5)} of training" if seconds else "not known"
 
 
-def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
-    """What each phase will do, and the seconds that all of them will take."""
+def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float, list[dict[str, str]]]:
+    """What each phase will do, the seconds that all of them will take, and warnings of what will not learn."""
     from hf_transfer.strategies.freezing import freeze
     from hf_transfer.training.ledger import phase_entry, planned_steps
     from hf_transfer.training.phase import phase_trainer
 
     entries: list[dict[str, Any]] = []
-    seconds = 0.0
+    seconds, warnings = 0.0, list[dict[str, str]]()
     for number, phase in enumerate(setup.phases, 1):
         if not setup.args.do_train:
             break
@@ -86,14 +86,28 @@ def _planned_phases(setup: Setup) -> tuple[list[dict[str, Any]], float]:
             once = sum(
                 len(setup.prepared.splits[s]) for s in ("train", "validation") if s in setup.prepared.splits
             )
-            seconds += once / setup.args.per_device_train_batch_size * _seconds(setup)
+            seconds += once / setup.args.per_device_train_batch_size * _tried(setup)[0]
             continue
         trainer = phase_trainer(setup, number)
         steps = planned_steps(trainer)
         entries.append(phase_entry(setup, number, trainer.args, steps) | {"steps": steps})
         freeze(setup.model, setup.groups, phase.learns, setup.trainable, phase.only)
-        seconds += steps * setup.args.gradient_accumulation_steps * _seconds(setup)
-    return entries, seconds
+        each, unread = _tried(setup)
+        seconds += steps * setup.args.gradient_accumulation_steps * each
+        warnings += [] if phase.pairs else _not_read(setup, phase.name, unread)
+    return entries, seconds, warnings
+
+
+def _not_read(setup: Setup, name: str, unread: set[str]) -> list[dict[str, str]]:
+    """A warning where a whole layer group should learn, and the scores do not depend on it."""
+    learns = {name for name, p in setup.model.named_parameters() if p.requires_grad}
+    groups = [g.name for g in setup.groups if (own := learns.intersection(g.parameters)) and own <= unread]
+    if not groups:
+        return []
+    what = f"{', '.join(groups)} got no gradient in a trial step: the scores do not depend on what should learn there"
+    return [
+        {"where": f"phase {name}", "what": what, "mend": "let other layers learn, as --strategy full does"}
+    ]
 
 
 def _facts(setup: Setup, data: Data, base: dict[str, Any], strategy: Any, expected: str) -> dict[str, Any]:
@@ -149,8 +163,8 @@ def _new(setup: Setup, base: dict[str, Any]) -> str:
     return ", ".join(base["new"]) or "nothing: the checkpoint has this head"
 
 
-def _seconds(setup: Setup) -> float:
-    """Of one step on a batch of middling length, measured."""
+def _tried(setup: Setup) -> tuple[float, set[str]]:
+    """Seconds of one step on a batch of middling length, and what got no gradient in it."""
     import numpy as np
     import torch
 
@@ -166,13 +180,13 @@ def _seconds(setup: Setup) -> float:
     batch = setup.collator([rows[i] for i in picked])
     try:
         with torch.autocast(setup.args.device.type, dtype=torch.bfloat16, enabled=setup.args.bf16):
-            return step_seconds(setup.model.to(setup.args.device), dict(batch), setup.objective)
+            return trial_step(setup.model.to(setup.args.device), dict(batch), setup.objective)
     except (
         torch.OutOfMemoryError
     ):  # checkpointing of activations, which training may use, is off in eval mode
         setup.model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-        return 0.0
+        return 0.0, set()
 
 
 def _shortened(labels: Sequence[str], most: int = 8) -> str:

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from architectures import make
 from example_runs import write_run
+from small_training import make_setup
 
 from hf_transfer import TEXT_CLASSIFICATION
 from hf_transfer.plan import print_plan
-from hf_transfer.record import _best, _counted, _title, next_commands
+from hf_transfer.record import _best, _counted, _planned_phases, _title, next_commands
 from hf_transfer.report.card import card_text
 from hf_transfer.report.html import title
 from hf_transfer.report.read import read_record
@@ -85,3 +87,15 @@ def test_the_plan_reads_as_a_sentence(capsys: pytest.CaptureFixture[str]) -> Non
         assert _best(setup) == said
     assert _counted(1, "process") == "1 process" and _counted(2, "process") == "2 processes"
     assert _counted(4, "thread") == "4 threads"
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "bart", "resnet"])
+def test_layers_that_the_scores_do_not_depend_on_are_told(name: str, tmp_path: Path) -> None:
+    """A last block that its model passes by, and nothing of a model as it is."""
+    setup = make_setup(make(name), name, tmp_path, "full", do_train=True)
+    assert _planned_phases(setup)[2] == []
+    if name != "bert":
+        return
+    setup.model.bert.encoder.layer[-1].forward = lambda states, *others, **more: states
+    [warning] = _planned_phases(setup)[2]
+    assert warning["where"] == "phase full" and warning["what"].startswith("block.3 got no gradient")
