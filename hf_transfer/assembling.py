@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_transfer.adapters import adapter_of
 from hf_transfer.data.texts import LANGUAGE
-from hf_transfer.problems import Problems
+from hf_transfer.problems import Problem, Problems
 from hf_transfer.strategies.freezing import check_peft
 from hf_transfer.strategies.phases import AUTO, Phase, phases
 
@@ -99,6 +99,7 @@ def settle(
     from hf_transfer.shift.settling import settle_shift
     from hf_transfer.solving import check_output, settle_solvers
     from hf_transfer.training.trainer import stock_objective
+    from hf_transfer.verdicts import far_values
     from hf_transfer.without_effect import without_effect
 
     if base.data.problem_type != LANGUAGE:  # whose collator draws what it masks
@@ -117,14 +118,27 @@ def settle(
     # A model that pools has its head in another place.
     own = setup.model is base.model
     fresh = [*base.facts["new"], *base.redrawn] if own else ["classifier.weight", "classifier.bias"]
-    return taken, notes + regularize(setup, base.data, regularization, fresh)
+    notes += regularize(setup, base.data, regularization, fresh)
+    setup.prepared.warnings.extend(far_values(setup))
+    return taken, notes
 
 
 def planned_phases(strategy: Any, groups: Any, modifiers: dict[str, float | None]) -> list[Phase]:
     """The phases of a strategy with what was given for all of them.
 
     What was given wins over what a named strategy brings along; phases of one's own keep what they say.
+
+    Raises:
+        Problems: from `phases`, and a modifier by which nothing would learn.
     """
+    if wrong := {name: value for name, value in modifiers.items() if value is not None and value <= 0}:
+        what = "so nothing would learn by it"
+        raise Problems(
+            *(
+                Problem(f"--{n}", f"is {v:g}, {what}", "give more than 0, or leave it out")
+                for n, v in wrong.items()
+            )
+        )
     found = []
     for phase in phases(strategy, groups):
         own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}

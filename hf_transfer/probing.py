@@ -74,32 +74,45 @@ def beside_results(
 ) -> dict[str, float]:
     """Metrics of another model on the run's rows as `eval_<kind>_<key>` and `test_<kind>_<key>`."""
     problem, size, found = data.problem_type, max(1, len(data.labels)), dict[str, float]()
-    thresholds = None
+    thresholds = tuned(data, logits)
     for split, scores in logits.items():
         labels = label_array(data.splits[split], data)
-        if problem == "multi_label_classification" and split == "validation":
-            thresholds = tune(probabilities(problem, scores), labels)
         measured = compute(problem, scores, labels, num_labels=size, thresholds=thresholds)
         found |= {f"{prefixes[split]}_{kind}_{key}": value for key, value in measured.items()}
     return found
 
 
+def tuned(data: Data, logits: dict[str, np.ndarray]) -> np.ndarray | None:
+    """From which probability on a model gives each of several labels: tuned on validation, as the run's own are; else None."""
+    if data.problem_type != "multi_label_classification" or "validation" not in logits:
+        return None
+    labels = label_array(data.splits["validation"], data)
+    return tune(probabilities(data.problem_type, logits["validation"]), labels)
+
+
+def as_measured(data: Data, split: str, first: dict[str, Any], second: dict[str, Any]) -> Compared:
+    """Two models' scores of each split, compared on one of them at the thresholds that their figures in the results have."""
+    one, other = (0.5 if (cuts := tuned(data, logits)) is None else cuts for logits in (first, second))
+    labels = label_array(data.splits[split], data)
+    return compared(data.problem_type, first[split], second[split], labels, (one, other))
+
+
 def negative_transfer(
     data: Data,
     split: str,
-    trained: np.ndarray,
-    probed: np.ndarray,
+    trained: dict[str, np.ndarray],
+    probed: dict[str, np.ndarray],
     pooling: str = "own",
     learned: bool = True,
 ) -> dict[str, str] | None:
     """A warning where the trained model ends below the probe by more than two standard errors of the difference.
 
     Args:
-        trained, probed: scores (rows, labels) of the rows of `split`.
+        trained, probed: scores (rows, labels) by split.
         pooling: what the probe's head reads.
         learned: whether anything but the head did; else it is only that another head reads the same features better.
     """
-    found = compared(data.problem_type, probed, trained, label_array(data.splits[split], data))
+    found = as_measured(data, split, probed, trained)
     if found.first - found.second <= 2 * found.error:
         return None
     on = "the mean over the tokens of the" if pooling == "mean" else "the"
@@ -120,7 +133,7 @@ def transfer_warnings(
 ) -> list[dict[str, str]]:
     """`negative_transfer` on each split that both were measured on."""
     found = [
-        negative_transfer(data, split, trained[split], probed[split], pooling, learned)
+        negative_transfer(data, split, trained, probed, pooling, learned)
         for split in probed
         if split in trained
     ]

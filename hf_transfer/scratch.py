@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_transfer.anatomy import LayerGroup
-from hf_transfer.evaluation.compared import compared
+from hf_transfer.probing import as_measured
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.strategies.phases import FULL, Phase
-from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:
     from hf_transfer.data import Data
@@ -113,8 +112,7 @@ def scratch_warnings(data: Data, trained: dict[str, Any], found: Scratch) -> lis
         return [{"where": "scratch", "what": what, "mend": ""}]
     warnings = []
     for split in [split for split in found.logits if split in trained]:
-        labels = label_array(data.splits[split], data)
-        one = compared(data.problem_type, found.logits[split], trained[split], labels)
+        one = as_measured(data, split, found.logits, trained)
         if one.first - one.second > 2 * one.error:
             what = (
                 f"{one.metric} {one.second:.4f} is below that of the same model trained from random weights, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hf_transfer.anatomy import HEAD
 from hf_transfer.evaluation.classification import LOWER_IS_BETTER, headline
 from hf_transfer.probing import TRAIN_OTHERWISE, pooling_hint, transfer_warnings
 from hf_transfer.scratch import scratch_warnings
@@ -12,8 +13,10 @@ from hf_transfer.scratch import scratch_warnings
 if TYPE_CHECKING:
     from hf_transfer.assess import Assessment
     from hf_transfer.finishing import Job
+    from hf_transfer.training.setup import Setup
 
 Warnings = list[dict[str, str]]
+FAR = "begin with a solved head (--strategy lp-ft or ridge), or write the values in units in which they are about 1"
 
 
 def verdicts(job: Job, found: Assessment) -> Warnings:
@@ -66,8 +69,30 @@ def no_better(results: dict[str, float], name: str, learned: bool = True) -> War
         mend = "look at rows and labels, let more learn (--strategy full), or choose another --model_name_or_path"
     for prefix, split in (("test", "test"), ("eval", "validation")):
         value, constant = results.get(f"{prefix}_{name}"), results.get(f"{prefix}_baseline_{name}")
-        if value is None or constant is None or (value < constant if lower else value > constant):
+        if value is None or constant is None:
             continue
-        what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
-        found.append({"where": split, "what": what, "mend": mend})
+        if value >= constant if lower else value <= constant:
+            what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
+            found.append({"where": split, "what": what, "mend": mend})
+        elif name == "pearsonr" and results[f"{prefix}_mse"] >= results[f"{prefix}_baseline_mse"]:
+            error, of_mean = results[f"{prefix}_mse"], results[f"{prefix}_baseline_mse"]
+            what = f"the values are far off, whatever their order: mse {error:.4g}, that {best} {of_mean:.4g}"
+            found.append({"where": split, "what": what, "mend": FAR if learned else mend})
     return found
+
+
+def far_values(setup: Setup) -> Warnings:
+    """Before training: a warning where values lie so far from 0, or so close together, that a new head learns them slowly."""
+    import numpy as np
+
+    first = setup.phases[0]
+    head = {name for group in setup.groups if group.name == HEAD for name in group.parameters}
+    if setup.model.config.problem_type != "regression" or first.solve or not setup.args.do_train:
+        return []
+    values = np.asarray(setup.prepared.splits["train"]["labels"], dtype=np.float64)
+    middle, spread = float(values.mean()), float(values.std())
+    new = setup.fresh if setup.is_peft else head & setup.fresh  # an adapter's head has another name
+    if not new or (abs(middle) <= 10 and 0.05 <= spread <= 10):
+        return []
+    what = f"values lie around {middle:.4g} (standard deviation {spread:.4g}), where a head that starts at 0 takes many steps to get"
+    return [{"where": "train", "what": what, "mend": FAR}]

@@ -104,7 +104,7 @@ def solve_by_vote(setup: Setup) -> tuple[dict[str, Any], np.ndarray | None]:
         "chosen_on": found.chosen_on,
         "rows": len(train.labels),
         "width": int(train.features.shape[1]),
-        "loss": found.loss,
+        "loss": found.loss if np.isfinite(found.loss) else None,
         "view": "features",
         "pooling": setup.pooling,
     }

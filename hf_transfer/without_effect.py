@@ -53,7 +53,11 @@ def without_effect(setup: Setup) -> list[str]:
         notes += _told(given, ("learning_rate",), "every phase has its own")
     if not any(HEAD in phase.learns for phase in trained):
         notes += _told(given, ("head_learning_rate",), "the head is not trained step by step")
-    if all(phase.pairs for phase in trained):
+    if setup.args.eval_strategy == "no":
+        notes += _told(
+            given, ("early_stopping_patience",), "nothing is evaluated while training (--eval_strategy no)"
+        )
+    elif all(phase.pairs for phase in trained):
         notes += _told(given, ("early_stopping_patience",), "nothing is evaluated while pairs teach")
     return notes
 

@@ -25,6 +25,7 @@ def run_of(base: Path, folder: Path, strategy: str, **options: Any) -> Any:
         "num_train_epochs": 5,
         "weight_decay": 0.0,
     }
+    args |= options.pop("also", {})
     options = {"skip_reload_check": True, "probe": False, "seed": 3} | options
     return finetune("text-classification", base, tiny.rows(60), args=args, strategy=strategy, **options)
 
@@ -75,6 +76,13 @@ BELOW = {"name": "below", "learns": "block.1 .. block.2"}
             [BELOW],
             {"head_learning_rate": 0.1},
             ["--head_learning_rate 0.1 has no effect: the head is not trained step by step."],
+        ),
+        (
+            "full",
+            {"early_stopping_patience": 2, "also": {"eval_strategy": "no", "load_best_model_at_end": False}},
+            [
+                "--early_stopping_patience 2 has no effect: nothing is evaluated while training (--eval_strategy no)."
+            ],
         ),
         (
             "contrastive",

@@ -94,11 +94,22 @@ def test_one_class_only_and_far_too_many():
     assert "not classes" in refused(load, TEXT, rows([f"label {i}" for i in range(40)]))
     assert "same value" in refused(load, TEXT, rows([1.5]))
     assert "inf" in refused(load, TEXT, rows([1.5, float("inf")]))
+    assert "expected a number up to 1e+15" in refused(load, TEXT, rows([1.5, -1e39]))
 
 
 def test_names_that_differ_in_case_are_asked_about():
     data = load(TEXT, rows(["Good", "good", "bad"]))
     assert any("'Good' and 'good'" in warning["what"] for warning in data.audit["warnings"])
+
+
+def test_names_that_look_like_several_labels_are_asked_about():
+    joined = ["good|early", "good", "early", "late|good", "late", "good|early"]
+    told = [
+        warning for warning in load(TEXT, rows(joined)).audit["warnings"] if "hold '|'" in warning["what"]
+    ]
+    assert len(told) == 1 and "('good|early')" in told[0]["what"] and "multi_label" in told[0]["mend"]
+    parts = load(TEXT, rows(["a|b", "c|d", "e", "f"])).audit["warnings"]  # names with a sign in them
+    assert not any("hold '|'" in warning["what"] for warning in parts)
 
 
 def test_missing_labels_are_dropped_and_said():

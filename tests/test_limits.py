@@ -177,7 +177,7 @@ def test_early_stopping_needs_no_best_model_at_the_end(base: Path, tmp_path: Pat
     """Card and report tell that it stopped."""
     args = {
         "load_best_model_at_end": False,
-        "learning_rate": 0.0,
+        "learning_rate": 1e-12,
         "max_steps": 8,
         "eval_strategy": "steps",
         "eval_steps": 1,

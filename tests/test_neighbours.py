@@ -95,6 +95,16 @@ def test_k_and_scale_are_chosen_on_rows_that_do_not_vote() -> None:
     assert choose_neighbours(SINGLE, 2, Rows(features, labels), many).chosen_on == "validation"
 
 
+def test_names_without_a_row_and_a_row_without_another_change_no_choice() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.arange(200) % 2
+    features = rng.normal(size=(200, 6)) + 3 * labels[:, None]
+    few, many = (choose_neighbours(SINGLE, size, Rows(features, labels)) for size in (2, 50))
+    assert many.scale > few.scale and many.k == few.k
+    more = Rows(np.concatenate([features, [[50.0] * 6]]), np.append(labels, 2))
+    assert choose_neighbours(SINGLE, 3, more).chosen_on == "5 folds of the training rows"
+
+
 def test_where_labels_are_sharp_few_neighbours_vote() -> None:
     rng = np.random.default_rng(3)
     labels = np.arange(200) % 40  # five rows a label: of twenty neighbours fifteen must be wrong

@@ -11,9 +11,11 @@ import pytest
 import tiny
 
 from hf_transfer import finetune
+from hf_transfer.assess import PREFIX
 from hf_transfer.data import load
-from hf_transfer.probing import negative_transfer
+from hf_transfer.probing import beside_results, negative_transfer
 from hf_transfer.tasks import find
+from hf_transfer.tasks.classification import label_array
 
 QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "num_train_epochs": 1}
 TEXT = find("text-classification")
@@ -53,12 +55,27 @@ def test_negative_transfer_is_said_beyond_two_standard_errors(wrong: int, said: 
     probed = np.eye(2)[truths]
     trained = probed.copy()
     trained[:wrong] = trained[:wrong, ::-1]
-    found = negative_transfer(data, "test", trained, probed)
+    found = negative_transfer(data, "test", {"test": trained}, {"test": probed})
     assert (found is not None) == said
     assert not said or (found and "negative transfer" in found["what"])
     # Where nothing but the head has learnt, or neighbours vote, nothing was transferred that could be lost.
-    other = negative_transfer(data, "test", trained, probed, learned=False)
+    other = negative_transfer(data, "test", {"test": trained}, {"test": probed}, learned=False)
     assert not said or (other and "negative transfer" not in other["what"])
+
+
+def test_several_labels_are_compared_as_the_table_has_them(tmp_path: Path) -> None:
+    """At thresholds tuned on validation, and not on the test rows."""
+    data = load(TEXT, pd.DataFrame(tiny.rows(120, "multi")))
+    drawn, logits = np.random.default_rng(0), []
+    truths = {split: label_array(data.splits[split], data) for split in ("validation", "test")}
+    for noise in (0.5, 4.0):
+        scores = {s: 4 * y - 3 + noise * drawn.normal(size=y.shape) for s, y in truths.items()}
+        logits.append(scores)
+    found = negative_transfer(data, "test", logits[1], logits[0])
+    table = [beside_results(data, "probe", one, PREFIX)["test_probe_f1_micro"] for one in logits]
+    assert (
+        found and f"f1_micro {table[1]:.4f} is below" in found["what"] and f"{table[0]:.4f}" in found["what"]
+    )
 
 
 def test_a_run_that_ruins_the_checkpoint_says_so(tmp_path: Path) -> None:

@@ -41,6 +41,34 @@ def test_logistic_is_scikit_learns_at_the_strength_it_chose(classes: int) -> Non
     assert found.loss == min(others) == pytest.approx(loss(SINGLE, scores, held.labels))
 
 
+def test_a_label_with_one_row_does_not_keep_the_others_from_being_chosen_on() -> None:
+    """Its row is never held out; with it alone, or one row a label, there is nothing to choose on."""
+    many = blobs(60, 2, noise=3.0)
+    with_one = Rows(np.concatenate([many.features, [[50.0] * 8]]), np.append(many.labels, 2))
+    found, plain = (solve_head("ridge", SINGLE, 3, rows) for rows in (with_one, many))
+    assert found.facts["chosen_on"] == plain.facts["chosen_on"] == "5 folds of the training rows"
+    assert found.facts["strength"] == plain.facts["strength"]
+    assert found.facts["scale"] == pytest.approx(plain.facts["scale"], rel=0.3)
+    assert found.held is not None and len(found.held[1]) == 60
+    for labels in ([0, 1, 2, 3], [0, 0, 0, 1]):
+        few = solve_head("ridge", SINGLE, 4, Rows(many.features[:4], np.array(labels)))
+        assert few.facts["chosen_on"].startswith("nothing") and few.facts["loss"] is None
+
+
+@pytest.mark.parametrize("solver", ["logistic", "ridge", "prototypes"])
+def test_labels_without_a_training_row_make_no_head_unsure(solver: str) -> None:
+    """Two names in use and 48 declared for nothing; a validation row of one of these says nothing of a head."""
+    train, held = blobs(120, 2, noise=1.0), blobs(120, 2, seed=1, noise=1.0)
+    odd = Rows(np.concatenate([held.features, train.features[:1]]), np.append(held.labels, 40))
+    few, many = solve_head(solver, SINGLE, 2, train, held), solve_head(solver, SINGLE, 50, train, odd)
+    assert many.facts["strength"] == few.facts["strength"]
+    assert many.facts["scale"] == pytest.approx(few.facts["scale"], rel=1e-3)
+    several = [np.eye(size)[train.labels] for size in (2, 12)]
+    if solver != "prototypes":
+        few, many = (solve_head(solver, SEVERAL, y.shape[1], Rows(train.features, y)) for y in several)
+        assert many.facts["scale"] == pytest.approx(few.facts["scale"], rel=1e-3)
+
+
 def test_weights_of_rows_are_scikit_learns() -> None:
     """90 rows of one class and 30 of the other, with scikit-learn's balanced weights."""
     train, held = blobs(120, 4, noise=3.0), blobs(200, 4, seed=1, noise=3.0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import tiny
+
+from hf_transfer import finetune
 from hf_transfer.probing import TRAIN_OTHERWISE
 from hf_transfer.verdicts import agreed, no_better
 
@@ -48,3 +52,35 @@ def test_alone_each_keeps_its_advice_and_says_it_once() -> None:
 def test_a_solved_head_is_not_told_to_train_longer() -> None:
     (said,) = advice(agreed(no_better(POOR, "accuracy", learned=False), []))
     assert "longer" not in said and "learning_rate" not in said and "--model_name_or_path" in said
+
+
+def test_values_that_are_far_off_are_warned_of_whatever_their_order() -> None:
+    """pearsonr does not see where the values lie."""
+    found = {"test_pearsonr": 0.3, "test_baseline_pearsonr": 0.0, "test_mse": 9e6, "test_baseline_mse": 1e6}
+    (one,) = no_better(found, "pearsonr")
+    assert "far off" in one["what"] and "9e+06" in one["what"] and "lp-ft or ridge" in one["mend"]
+    assert no_better(found | {"test_mse": 9e5}, "pearsonr") == []
+
+
+def test_values_far_from_0_are_warned_of_before_a_new_head_is_trained(tmp_path: Path) -> None:
+    folder = tiny.tiny_bert(tmp_path)
+    rows = [row | {"label": 100 * row["label"] + 500} for row in tiny.rows(60, "regression")]
+
+    def told(name: str, strategy: str, rows: Any) -> str:
+        args = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 1}
+        args |= {"output_dir": str(tmp_path / name)}
+        run = finetune(
+            "text-classification",
+            folder,
+            rows,
+            args=args,
+            strategy=strategy,
+            probe=False,
+            skip_reload_check=True,
+        )
+        return str(run.record["data"]["audit"]["warnings"])
+
+    assert "values lie around" in told("far", "full", rows) and "values lie" not in told(
+        "solved", "lp-ft", rows
+    )
+    assert "values lie" not in told("near", "full", tiny.rows(60, "regression"))

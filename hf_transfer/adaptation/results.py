@@ -59,7 +59,7 @@ def gain(unadapted: Run, adapted: Run) -> Compared:
         )
     problem, labels = record["problem_type"], record["labels"]
     before, after = (_scores(table, problem, labels) for table in (one, two))
-    return compared(problem, before, after, _truth(two, problem, labels), threshold=0.5)
+    return compared(problem, before, after, _truth(two, problem, labels), thresholds=(0.5, 0.5))
 
 
 def _scores(table: pd.DataFrame, problem: str, labels: list[str]) -> Any:

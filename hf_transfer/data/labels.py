@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from hf_transfer.data.label_names import (
 )
 from hf_transfer.data.tables import Table, column_of
 from hf_transfer.problems import Problem
+
+LARGEST = 1e15  # of a value: its square, over many rows, must fit fp32
 
 
 @dataclass
@@ -84,6 +85,8 @@ def find_labels(tables: Mapping[str, Table], column: str, problem_type: str | No
         )
     labels.problems += _too_many(names, named["train"], tables["train"], column)
     labels.warnings += _alike(names)
+    if found != MULTI and declared is None:
+        labels.warnings += _joined(names)
     return labels
 
 
@@ -156,7 +159,7 @@ def _regression(
         values = [_number(value) for value in rows]
         wrong = [i for i, number in enumerate(values) if not _fits(number, rows[i])]
         if wrong:
-            what = f"column {column!r} holds {rows[wrong[0]]!r} in row {wrong[0]}, expected a number"
+            what = f"column {column!r} holds {rows[wrong[0]]!r} in row {wrong[0]}, expected a number up to {LARGEST:g}"
             more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
             labels.problems.append(Problem(f"{split} ({tables[split].name})", what + more, "correct it"))
         labels.values[split] = values
@@ -172,7 +175,7 @@ def _regression(
 
 
 def _fits(number: float | None, value: Any) -> bool:
-    return _gap(value) if number is None else not math.isinf(number)
+    return _gap(value) if number is None else abs(number) <= LARGEST
 
 
 def _gap(value: Any) -> bool:
@@ -188,3 +191,14 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+def _joined(names: Sequence[str]) -> list[Problem]:
+    """A warning where names look like several labels in one cell: made of fewer parts, of which some stand alone."""
+    for sign in "|;":
+        parts = {part.strip() for name in names for part in name.split(sign)}
+        together = [name for name in names if sign in name]
+        if len(together) > 1 and len(parts) < len(names) and len(parts.intersection(names)) > 1:
+            what = f"{len(together)} of {len(names)} labels hold {sign!r} ({together[0]!r}): several labels a row?"
+            return [Problem("labels", what, f"then give --problem_type {MULTI}")]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from hf_transfer.evaluation.intervals import resampled
 from hf_transfer.evaluation.thresholds import tune
 
 RESAMPLES = 500
+Thresholds = tuple[Any, Any]  # each a number for all labels, one a label, or None
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,25 @@ def compared(
     first: np.ndarray,
     second: np.ndarray,
     labels: np.ndarray,
-    threshold: float | None = None,
+    thresholds: Thresholds = (None, None),
 ) -> Compared:
     """Two sets of scores by the headline metric; the error is the paired bootstrap's over rows.
 
     Args:
         problem_type: as in `classification.compute`.
         first, second: scores (n, C), the same rows.
-        labels: ids (n,), a 0/1 matrix (n, C) or values (n,). Several labels are given at thresholds tuned on them,
-            unless there is a `threshold` for all.
+        labels: ids (n,), a 0/1 matrix (n, C) or values (n,).
+        thresholds: of the first and of the second, from which several labels are given; None: tuned on these rows.
     """
     whole = np.ones((1, len(labels)))
+    (one, other), scores = thresholds, (first, second)
     before, after = (
-        float(_metric(problem_type, scores, labels, whole, threshold)[0]) for scores in (first, second)
+        float(_metric(problem_type, found, labels, whole, cut)[0])
+        for found, cut in zip(scores, thresholds, strict=True)
     )
     gains = [
-        _metric(problem_type, second, labels, counts, threshold)
-        - _metric(problem_type, first, labels, counts, threshold)
+        _metric(problem_type, second, labels, counts, other)
+        - _metric(problem_type, first, labels, counts, one)
         for counts in resampled(np.ones(len(labels), dtype=np.int64), RESAMPLES, seed=0)
     ]
     every = np.concatenate(gains)
@@ -61,7 +65,7 @@ def compared(
 
 
 def _metric(
-    problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, threshold: float | None
+    problem_type: str, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, threshold: Any
 ) -> np.ndarray:
     """The headline metric for each resample (resamples,); 0 where it is undefined."""
     if problem_type == "regression":

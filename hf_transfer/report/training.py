@@ -45,7 +45,15 @@ def solved_words(solved: dict[str, Any]) -> str:
 
 def chosen_words(solved: dict[str, Any]) -> str:
     """What its strength, or the number that votes, was chosen by."""
-    if solved.get("solver") == "knn":
+    votes, unchosen = solved.get("solver") == "knn", str(solved.get("chosen_on")).startswith("nothing")
+    if unchosen:
+        what = (
+            f"{solved.get('k')} neighbours vote"
+            if votes
+            else f"the head was solved, at strength {solved.get('strength')}"
+        )
+        return f"{what}: there were too few rows to choose on"
+    if votes:
         least = f"the largest number whose loss on {solved.get('chosen_on')} is the least, but for a standard error"
         return f"{solved.get('k')} neighbours vote, {least}"
     return f"the head was solved, with the penalty of least loss on {solved.get('chosen_on')}"

@@ -70,6 +70,8 @@ def choose(facts: Facts) -> tuple[str, str]:
         )
     if facts.rows < MANY and known >= KNOWS:
         return "lp-ft", f"{told} It starts from what it knows: the head is solved, then everything learns."
+    if facts.known is None and facts.rows < MANY:
+        return "full", f"{told} So everything learns."
     if facts.rows < MANY:
         return "full", f"{told} Its features do not tell these labels apart: everything has to learn."
     return "full", f"{told} So many rows can teach the whole model."

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_transfer.strategies.solvers import Rows, calibration, held_out, loss, losses
+from hf_transfer.strategies.solvers import (
+    NOTHING,
+    Rows,
+    calibration,
+    held_out,
+    loss,
+    losses,
+    told_apart,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -130,15 +138,16 @@ def choose_neighbours(
     held, chosen_on = held_out(problem_type, train, validation)
     if not held:
         k = min(USUAL, len(train.labels))
-        return Neighbours(k, 1.0, float("inf"), f"nothing (too few rows): {k}")
+        return Neighbours(k, 1.0, float("inf"), NOTHING)
     truths = np.concatenate([rows.labels for _, rows in held])
+    told = told_apart(problem_type, train.labels)
     most = min(len(rows.labels) for rows, _ in held)
     counts = [k for k in COUNTS if k < most] or [1]
     votes = [_votes(problem_type, num_labels, rows, others, counts) for rows, others in held]
     found = []
     for place, k in enumerate(counts):
         scores = np.concatenate([one[place] for one in votes])
-        scale = calibration(problem_type, scores, truths)
+        scale = calibration(problem_type, scores, truths, told)
         scores = scores * (1.0 if problem_type == "regression" else scale)
         found.append(Neighbours(k, scale, loss(problem_type, scores, truths), chosen_on, (scores, truths)))
     return max((each for each in found if _no_worse(problem_type, each, found)), key=lambda each: each.k)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from hf_transfer.anatomy import LayerGroup
+from hf_transfer.anatomy import HEAD, LayerGroup
 from hf_transfer.problems import Problem, Problems, nearest
 
 FULL, HEAD_ONLY, LORA, FEW = 5e-5, 1e-3, 5e-4, 1e-3
@@ -30,7 +30,7 @@ class Phase:
         only: what learns below the head: `all`, `biases` or `norms`.
         solve: the head is not trained but solved, on features that are read once: `logistic`, `ridge`, `prototypes`.
             Such a phase takes no part of the epochs. `knn`, in the last phase only, puts a vote in place of the head.
-        pairs: the features before the head are tuned by pairs of rows (contrastive), not by the head's scores.
+        pairs: the features before the head are tuned by pairs of rows (contrastive), not by the head's scores; it does not learn.
         loraplus_lr_ratio: LoRA's second matrices learn that much faster than the first (LoRA+).
     """
 
@@ -82,6 +82,7 @@ def phases(strategy: str | Sequence[Phase | Mapping[str, Any]], groups: Sequence
         raise Problems(Problem("--strategy", "an empty list of phases", "give at least one Phase"))
     known_groups = [group.name for group in groups]
     own = [_phase(item, number, known_groups) for number, item in enumerate(strategy, 1)]
+    own = [replace(p, learns=tuple(g for g in p.learns if g != HEAD)) if p.pairs else p for p in own]
     wrong = [problem for phase in own for problem in _problems(phase, known_groups)]
     if wrong:
         raise Problems(*wrong)
@@ -155,6 +156,11 @@ def _problems(phase: Phase, known: Sequence[str]) -> list[Problem]:
         if value not in choices:
             told = ", ".join(str(choice) for choice in choices if choice)
             found.append(Problem(where, f"{name} is {value!r}", f"choose one of {told}"))
+    for name in ("learning_rate", "layer_decay", "head_learning_rate"):
+        if (rate := getattr(phase, name)) is not None and rate <= 0:
+            found.append(
+                Problem(where, f"{name} is {rate:g}, so nothing would learn by it", "give more than 0")
+            )
     if phase.solve and phase.learns != ("head",):
         found.append(Problem(where, "only the head can be solved", "let it learn the head alone"))
     return found

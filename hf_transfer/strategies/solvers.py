@@ -15,6 +15,7 @@ STRENGTHS = tuple(10.0**k for k in range(-3, 4))  # of logistic regression: C, t
 NEVER = -20.0  # the score of a label that no training row has
 FOLDS = 5
 ENOUGH = 100  # validation rows to choose on; with fewer, training rows are folded
+NOTHING = "nothing: there are too few rows"
 MOST = 10_000  # rows that are chosen on: more settle nothing
 
 
@@ -112,7 +113,7 @@ def solve_head(
         "scale": factor,
         "chosen_on": chosen_on,
         "rows": len(train.labels),
-        "loss": loss,
+        "loss": loss if np.isfinite(loss) else None,
     }
     return Solved(head, loss, facts, held)
 
@@ -153,16 +154,17 @@ def _chosen(
     """Strength, its loss, the factor that makes its scores logits, scores and labels, and what it was chosen on."""
     held, chosen_on = held_out(problem_type, train, validation)
     if not held:
-        return 1.0, float("inf"), 1.0, None, "nothing (too few rows): 1"
+        return 1.0, float("inf"), 1.0, None, NOTHING
     best: tuple[float, float, float, Any] = (1.0, float("inf"), 1.0, None)
     truths = np.concatenate([rows.labels for _, rows in held])
     weights = None if train.weights is None else np.concatenate([rows.weights for _, rows in held])
+    told = told_apart(problem_type, train.labels)
     for strength in strengths:
         heads = [fit(rows, strength) for rows, _ in held]
         scores = np.concatenate(
             [head(others.features) for head, (_, others) in zip(heads, held, strict=True)]
         )
-        factor = calibration(problem_type, scores, truths, weights) if calibrate else 1.0
+        factor = calibration(problem_type, scores, truths, told, weights) if calibrate else 1.0
         most = _steadiest(heads, scores, train.error)
         if best[1] < float("inf") and most < 1:
             break
@@ -193,18 +195,37 @@ def held_out(problem_type: str, train: Rows, validation: Rows | None) -> tuple[l
             else picked(rows, np.linspace(0, len(rows.labels) - 1, MOST, dtype=int))
         )
 
+    single = problem_type == "single_label_classification"
+    if validation is not None and single:  # a label that nothing can be learned of says nothing of a head
+        validation = picked(validation, np.flatnonzero(np.isin(validation.labels, train.labels)))
     if validation is not None and len(validation.labels) >= ENOUGH:
         return [(some(train), some(validation))], "validation"
-    if problem_type == "single_label_classification":
-        folds = min(FOLDS, int(np.unique(train.labels, return_counts=True)[1].min()))
+    alone = np.zeros(0, dtype=int)  # the only rows of their labels, which are never held out
+    places = np.arange(len(train.labels))
+    if single:
+        _, which, counts = np.unique(train.labels, return_inverse=True, return_counts=True)
+        alone, places = np.flatnonzero(counts[which] == 1), np.flatnonzero(counts[which] > 1)
+        several = counts[counts > 1]
+        folds = min(FOLDS, int(several.min())) if len(several) > 1 else 0
         split: Any = StratifiedKFold(max(2, folds), shuffle=True, random_state=0)
     else:
         folds = min(FOLDS, len(train.labels))
         split = KFold(max(2, folds), shuffle=True, random_state=0)
     if folds < 2:
         return [], ""
-    parts = split.split(train.features, train.labels)
-    return [(picked(train, a), picked(train, b)) for a, b in parts], f"{folds} folds of the training rows"
+    parts = split.split(places, train.labels[places])
+    return [
+        (picked(train, np.concatenate([places[a], alone])), picked(train, places[b])) for a, b in parts
+    ], f"{folds} folds of the training rows"
+
+
+def told_apart(problem_type: str, labels: np.ndarray) -> np.ndarray:
+    """The columns of scores that a head can learn from these labels: classes with a row, of several labels those with a yes and a no."""
+    if problem_type == "single_label_classification":
+        return np.unique(labels)
+    if problem_type == "multi_label_classification":
+        return np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0))
+    return np.zeros(1, dtype=int)
 
 
 def picked(rows: Rows, index: np.ndarray) -> Rows:
@@ -214,24 +235,34 @@ def picked(rows: Rows, index: np.ndarray) -> Rows:
 
 
 def calibration(
-    problem_type: str, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+    problem_type: str,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    told: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> float:
     """The number (a temperature's inverse; Guo et al. 2017) that makes scores the best logits.
 
     As if one row more of every label had been seen with these scores (Platt 1999): rows that are all right would make
     the model infinitely sure.
+
+    Args:
+        told: from `told_apart`. The others' scores are far off and fixed: no row more of them.
     """
     from scipy.optimize import minimize_scalar
 
-    if problem_type == "regression":
+    if problem_type == "regression" or not len(told):
         return 1.0
     several = problem_type == "multi_label_classification"
-    size = 2 if several else scores.shape[1]
+    if several:
+        scores, labels = scores[:, told], labels[:, told]
+        weights = None if weights is None else weights[:, told]
+    size = 2 if several else len(told)
     unsure = size / (len(labels) + size)
 
     def smoothed(t: float) -> float:
         logits = scores * np.exp(t)
-        others = [1 - labels, labels] if several else [np.full(len(labels), c) for c in range(size)]
+        others = [1 - labels, labels] if several else [np.full(len(labels), c) for c in told]
         even = np.mean([loss(problem_type, logits, other) for other in others])
         return float((1 - unsure) * loss(problem_type, logits, labels, weights) + unsure * even)
 
