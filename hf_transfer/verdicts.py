@@ -1,4 +1,4 @@
-"""What is wrong with a result: one sentence a split and one advice for all, so that no two contradict each other."""
+"""What is wrong with a result, or will be: one sentence a split and one advice for all, so that no two contradict each other."""
 
 from __future__ import annotations
 

@@ -47,6 +47,11 @@ def test_the_choice_follows_rows_probe_size_and_machine(facts: Facts, taken: str
     assert reason.count(".") - reason.count("0.") >= 2 and f"{facts.rows:,} training rows" in reason
 
 
+def test_nothing_is_said_of_features_that_were_not_measured() -> None:
+    why = choose(Facts(200, 22_000_000, 6, None, False))[1]
+    assert "could not be measured" in why and "do not tell" not in why
+
+
 def test_a_run_says_what_it_took_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finetune(
         "text-classification", tiny.tiny_bert(tmp_path), tiny.rows(80), strategy="auto", skip_reload_check=True,
