@@ -45,10 +45,12 @@ def same_buffers(model: Any) -> None:
     DDP does so only before the next step, so that evaluation, and what comes after a phase, would use each process's own.
     """
     import torch.distributed as dist
+    from accelerate import PartialState
     from accelerate.utils import broadcast
 
     if dist.is_available() and dist.is_initialized():
-        broadcast([buffer for buffer in model.buffers() if buffer.is_contiguous()])
+        where = PartialState().device.type  # what lies elsewhere no backend can send
+        broadcast([b for b in model.buffers() if b.is_contiguous() and b.device.type == where])
 
 
 def wait(args: Any) -> None:
