@@ -131,14 +131,15 @@ def planned_phases(strategy: Any, groups: Any, modifiers: dict[str, float | None
     Raises:
         Problems: from `phases`, and a modifier by which nothing would learn.
     """
-    if wrong := {name: value for name, value in modifiers.items() if value is not None and value <= 0}:
-        what = "so nothing would learn by it"
-        raise Problems(
-            *(
-                Problem(f"--{n}", f"is {v:g}, {what}", "give more than 0, or leave it out")
-                for n, v in wrong.items()
-            )
+    wrong = [
+        Problem(
+            f"--{name}", f"is {value:g}, so nothing would learn by it", "give more than 0, or leave it out"
         )
+        for name, value in modifiers.items()
+        if value is not None and value <= 0
+    ]
+    if wrong:
+        raise Problems(*wrong)
     found = []
     for phase in phases(strategy, groups):
         own = {} if isinstance(strategy, str) else {n: getattr(phase, n) for n in modifiers}

@@ -25,7 +25,8 @@ def console() -> Console:
 def trial_step(model: Any, batch: dict[str, Any], objective: Any = None) -> tuple[float, set[str]]:
     """Seconds of one forward and backward pass, the second of two; on a CPU the first where it takes over a second.
 
-    And the names of the parameters that should learn but got no gradient. The model is left as it was: in eval mode, so that neither random numbers nor running statistics move.
+    And the names of the parameters that should learn but got no gradient. The model is left as it was: in eval mode, so
+    that neither random numbers nor running statistics move.
     """
     import torch
 

@@ -99,9 +99,8 @@ def decay_names(model: nn.Module) -> set[str]:
     from torch.nn.modules.conv import _ConvNd
 
     exempt: set[str] = set()
-    layers: set[str] = (
-        set()
-    )  # no tables, whatever they are called; but what makes a bias (Swin V2's of positions) is one
+    # Layers are no tables, whatever they are called; but what makes a bias (Swin V2's of positions) counts as one.
+    layers: set[str] = set()
     for prefix, module in model.named_modules():
         if isinstance(module, (nn.Linear, _ConvNd)) and "bias" not in prefix:
             layers.add(f"{prefix}.weight")
