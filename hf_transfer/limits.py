@@ -40,9 +40,6 @@ def check_arguments(args: Any, problem_type: str) -> None:
     if args.label_smoothing_factor and problem_type in without:
         what = f"is for labels, and {without[problem_type]}"
         wrong.append(Problem("--label_smoothing_factor", what, "leave it out"))
-    if args.do_train and args.learning_rate <= 0:
-        what = f"is {args.learning_rate:g}, so nothing would learn"
-        wrong.append(Problem("--learning_rate", what, "give more than 0, or leave it out"))
     if not 0 <= args.label_smoothing_factor < 1:
         what = f"found {args.label_smoothing_factor:g}, expected 0 or more, below 1"
         wrong.append(Problem("--label_smoothing_factor", what, "0.1 is usual"))

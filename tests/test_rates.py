@@ -13,6 +13,8 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from hf_transfer.anatomy import layer_groups
+from hf_transfer.assembling import planned_phases
+from hf_transfer.problems import Problems
 from hf_transfer.strategies.named import full, partial
 from hf_transfer.strategies.phases import Phase, learning_rate_for, phases
 from hf_transfer.strategies.rates import decay_names, group_rates, optimizer_groups
@@ -253,3 +255,14 @@ def test_strategies_by_name_and_what_is_said_when_there_is_none() -> None:
     assert len(error.value.problems) == 2
     with pytest.raises(Problems, match="no head of its own"):
         phases("feature-extraction", layer_groups(make("gpt2-causal")))
+
+
+def test_what_nothing_would_learn_by_is_refused_and_pairs_leave_the_head_alone() -> None:
+    groups = layer_groups(make("bert"))
+    for name in ("layer_decay", "head_learning_rate"):
+        with pytest.raises(Problems, match=f"--{name}: is 0, so nothing would learn"):
+            planned_phases("full", groups, {name: 0.0})
+        with pytest.raises(Problems, match=f"{name} is 0, so nothing would learn"):
+            phases([{"name": "own", "learns": "all", name: 0.0}], groups)
+    (own,) = phases([{"name": "own", "learns": "all", "pairs": True}], groups)
+    assert own.learns == tuple(group.name for group in groups if group.name != "head")

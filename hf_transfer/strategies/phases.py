@@ -156,7 +156,7 @@ def _problems(phase: Phase, known: Sequence[str]) -> list[Problem]:
         if value not in choices:
             told = ", ".join(str(choice) for choice in choices if choice)
             found.append(Problem(where, f"{name} is {value!r}", f"choose one of {told}"))
-    for name in ("learning_rate", "layer_decay", "head_learning_rate"):
+    for name in ("layer_decay", "head_learning_rate"):
         if (rate := getattr(phase, name)) is not None and rate <= 0:
             found.append(
                 Problem(where, f"{name} is {rate:g}, so nothing would learn by it", "give more than 0")
