@@ -119,7 +119,8 @@ def test_ctrl_c_says_how_to_finish(hub: Hub, run_to_push: Path) -> None:
     pids: list[int] = []
     hub.faults = [Fault("POST .*/commit/", lambda: (os.kill(pids[0], signal.SIGINT), time.sleep(1), None)[2])]
     script = (
-        "import os, sys; from pathlib import Path; Path('pid').write_text(str(os.getpid()))\n"
+        "import os, signal, sys; from pathlib import Path; Path('pid').write_text(str(os.getpid()))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what is started in the background ignores it
         "from hf_transfer.cli import main; sys.exit(main(['push', 'run']))"
     )
 
