@@ -94,7 +94,7 @@ def settle(
         Problems: something that does not go together, or would have no effect.
     """
     from hf_transfer.choosing import chosen_strategy
-    from hf_transfer.pooling import settle_pooling
+    from hf_transfer.pooling import HEAD_OF_THE_MEAN, settle_pooling
     from hf_transfer.regularizing import regularize
     from hf_transfer.shift.settling import settle_shift
     from hf_transfer.solving import check_output, settle_solvers
@@ -117,7 +117,7 @@ def settle(
     notes += settle_shift(setup, shift, target)
     # A model that pools has its head in another place.
     own = setup.model is base.model
-    fresh = [*base.facts["new"], *base.redrawn] if own else ["classifier.weight", "classifier.bias"]
+    fresh = [*base.facts["new"], *base.redrawn] if own else [*HEAD_OF_THE_MEAN]
     notes += regularize(setup, base.data, regularization, fresh)
     setup.prepared.warnings.extend(far_values(setup))
     return taken, notes

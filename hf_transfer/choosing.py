@@ -12,7 +12,7 @@ from hf_transfer.pooling import untouched_head
 from hf_transfer.problems import Problems
 from hf_transfer.solving import readout_of
 from hf_transfer.strategies.choice import Facts, choose
-from hf_transfer.strategies.solvers import ENOUGH
+from hf_transfer.strategies.selection import ENOUGH
 from hf_transfer.tasks.classification import label_array
 
 if TYPE_CHECKING:

@@ -190,7 +190,8 @@ def _answers(
     solver: str, support: np.ndarray, labels: np.ndarray, query: np.ndarray, ways: int
 ) -> np.ndarray:
     """The label (n,) that a head solved on the support gives each query."""
-    from hf_transfer.strategies.solvers import Rows, solve_head
+    from hf_transfer.strategies.selection import Rows
+    from hf_transfer.strategies.solvers import solve_head
 
     rows = Rows(support, labels)
     if solver not in SOLVERS:

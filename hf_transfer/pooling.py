@@ -13,7 +13,8 @@ from hf_transfer.solving import View, best_head, feature_rows, mean_rows, readin
 from hf_transfer.strategies.features import Readout
 from hf_transfer.strategies.neighbours import choose_neighbours
 from hf_transfer.strategies.phases import Phase
-from hf_transfer.strategies.solvers import ENOUGH, Rows, Solved, solve_head
+from hf_transfer.strategies.selection import ENOUGH, Rows
+from hf_transfer.strategies.solvers import Solved, solve_head
 from hf_transfer.voting import votes
 
 if TYPE_CHECKING:

@@ -90,51 +90,44 @@ def tuned(data: Data, logits: dict[str, np.ndarray]) -> np.ndarray | None:
     return tune(probabilities(data.problem_type, logits["validation"]), labels)
 
 
-def as_measured(data: Data, split: str, first: dict[str, Any], second: dict[str, Any]) -> Compared:
-    """Two models' scores of each split, compared on one of them at the thresholds that their figures in the results have."""
+def side_by_side(data: Data, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Compared]:
+    """Two models' scores by split, compared on each that both have, at the thresholds that their figures in the results have."""
     one, other = (0.5 if (cuts := tuned(data, logits)) is None else cuts for logits in (first, second))
-    labels = label_array(data.splits[split], data)
-    return compared(data.problem_type, first[split], second[split], labels, (one, other))
+    return {
+        split: compared(
+            data.problem_type,
+            first[split],
+            second[split],
+            label_array(data.splits[split], data),
+            (one, other),
+        )
+        for split in first
+        if split in second
+    }
 
 
-def negative_transfer(
-    data: Data,
-    split: str,
-    trained: dict[str, np.ndarray],
-    probed: dict[str, np.ndarray],
-    pooling: str = "own",
-    learned: bool = True,
-) -> dict[str, str] | None:
-    """A warning where the trained model ends below the probe by more than two standard errors of the difference.
+def transfer_warnings(
+    data: Data, trained: dict[str, Any], probed: dict[str, Any], pooling: str = "own", learned: bool = True
+) -> list[dict[str, str]]:
+    """A warning for each split where the trained model ends below the probe by more than two standard errors of the difference.
 
     Args:
         trained, probed: scores (rows, labels) by split.
         pooling: what the probe's head reads.
         learned: whether anything but the head did; else it is only that another head reads the same features better.
     """
-    found = as_measured(data, split, probed, trained)
-    if found.first - found.second <= 2 * found.error:
-        return None
     on = "the mean over the tokens of the" if pooling == "mean" else "the"
-    what = (
-        f"{found.metric} {found.second:.4f} is below that of a solved head on {on} untouched checkpoint, "
-        f"{found.first:.4f}: " + ("negative transfer" if learned else "it reads the features better")
-    )
     mend = f"use --strategy feature-extraction or lp-ft; {TRAIN_OTHERWISE}"
     if pooling == "mean":
         mend = "use --strategy feature-extraction --pooling mean, or more rows, or more epochs"
     if not learned:
         mend = "use --strategy feature-extraction" + " --pooling mean" * (pooling == "mean")
-    return {"where": split, "what": what, "mend": mend}
-
-
-def transfer_warnings(
-    data: Data, trained: dict[str, Any], probed: dict[str, Any], pooling: str = "own", learned: bool = True
-) -> list[dict[str, str]]:
-    """`negative_transfer` on each split that both were measured on."""
-    found = [
-        negative_transfer(data, split, trained, probed, pooling, learned)
-        for split in probed
-        if split in trained
-    ]
-    return [warning for warning in found if warning]
+    warnings = []
+    for split, found in side_by_side(data, probed, trained).items():
+        if found.first - found.second > 2 * found.error:
+            what = (
+                f"{found.metric} {found.second:.4f} is below that of a solved head on {on} untouched checkpoint, "
+                f"{found.first:.4f}: " + ("negative transfer" if learned else "it reads the features better")
+            )
+            warnings.append({"where": split, "what": what, "mend": mend})
+    return warnings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_transfer.anatomy import LayerGroup
-from hf_transfer.probing import as_measured
+from hf_transfer.probing import side_by_side
 from hf_transfer.problems import Diverged, Problem, Problems
 from hf_transfer.strategies.phases import FULL, Phase
 
@@ -111,8 +111,7 @@ def scratch_warnings(data: Data, trained: dict[str, Any], found: Scratch) -> lis
         what = "the model trained from random weights diverged: there is nothing to compare with"
         return [{"where": "scratch", "what": what, "mend": ""}]
     warnings = []
-    for split in [split for split in found.logits if split in trained]:
-        one = as_measured(data, split, found.logits, trained)
+    for split, one in side_by_side(data, found.logits, trained).items():
         if one.first - one.second > 2 * one.error:
             what = (
                 f"{one.metric} {one.second:.4f} is below that of the same model trained from random weights, "

@@ -14,7 +14,8 @@ from hf_transfer.problems import Problem, Problems
 from hf_transfer.ranks import from_first
 from hf_transfer.strategies.features import Readout, find_readout, find_tokens, read_both
 from hf_transfer.strategies.phases import HEAD_ONLY, Phase, called
-from hf_transfer.strategies.solvers import Head, Rows, Solved, loss, solve_head
+from hf_transfer.strategies.selection import Rows, loss
+from hf_transfer.strategies.solvers import Head, Solved, solve_head
 from hf_transfer.training.divergence import check_scores
 from hf_transfer.voting import check_voting, voting_notes
 

@@ -74,8 +74,9 @@ def no_better(results: dict[str, float], name: str, learned: bool = True) -> War
         if value >= constant if lower else value <= constant:
             what = f"{name} {value:.4f} is no better than that {best}, {constant:.4f}"
             found.append({"where": split, "what": what, "mend": mend})
-        elif name == "pearsonr" and results[f"{prefix}_mse"] >= results[f"{prefix}_baseline_mse"]:
-            error, of_mean = results[f"{prefix}_mse"], results[f"{prefix}_baseline_mse"]
+            continue
+        error, of_mean = results.get(f"{prefix}_mse"), results.get(f"{prefix}_baseline_mse")
+        if error is not None and of_mean is not None and error >= of_mean:
             what = f"the values are far off, whatever their order: mse {error:.4g}, that {best} {of_mean:.4g}"
             found.append({"where": split, "what": what, "mend": FAR if learned else mend})
     return found

@@ -24,7 +24,7 @@ from hf_transfer.strategies.neighbours import (
 )
 
 if TYPE_CHECKING:
-    from hf_transfer.strategies.solvers import Rows
+    from hf_transfer.strategies.selection import Rows
     from hf_transfer.training.setup import Setup
 
 INSIDE = "base"  # name of the backbone's class in a model that votes
@@ -84,7 +84,7 @@ def solve_by_vote(setup: Setup) -> tuple[dict[str, Any], np.ndarray | None]:
         RuntimeError: the model does not read the features that vote.
     """
     from hf_transfer.solving import ROUNDING
-    from hf_transfer.strategies.solvers import loss, picked
+    from hf_transfer.strategies.selection import loss, picked
 
     started = time.monotonic()
     train, validation = voting_rows(setup, "train"), voting_rows(setup, "validation")

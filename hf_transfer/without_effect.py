@@ -40,9 +40,8 @@ def without_effect(setup: Setup) -> list[str]:
         return _told(given, given, why)
     notes = []
     own = [phase.epochs is not None for phase in trained]
-    by_epochs = (
-        setup.args.max_steps <= 0 and "num_train_epochs" in given
-    )  # else steps are the length of the whole run
+    # Else steps are the length of the whole run.
+    by_epochs = setup.args.max_steps <= 0 and "num_train_epochs" in given
     if by_epochs and all(own):
         notes += _told(given, ("num_train_epochs",), "every phase has its own epochs")
     elif by_epochs and any(own):

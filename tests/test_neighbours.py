@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 
 from hf_transfer.strategies import neighbours
 from hf_transfer.strategies.neighbours import as_targets, choose_neighbours, nearest, vote
-from hf_transfer.strategies.solvers import Rows
+from hf_transfer.strategies.selection import Rows
 
 SINGLE, SEVERAL, VALUE = "single_label_classification", "multi_label_classification", "regression"
 

@@ -13,7 +13,7 @@ import tiny
 from hf_transfer import finetune
 from hf_transfer.assess import PREFIX
 from hf_transfer.data import load
-from hf_transfer.probing import beside_results, negative_transfer
+from hf_transfer.probing import beside_results, transfer_warnings
 from hf_transfer.tasks import find
 from hf_transfer.tasks.classification import label_array
 
@@ -55,12 +55,12 @@ def test_negative_transfer_is_said_beyond_two_standard_errors(wrong: int, said: 
     probed = np.eye(2)[truths]
     trained = probed.copy()
     trained[:wrong] = trained[:wrong, ::-1]
-    found = negative_transfer(data, "test", {"test": trained}, {"test": probed})
-    assert (found is not None) == said
-    assert not said or (found and "negative transfer" in found["what"])
+    found = transfer_warnings(data, {"test": trained}, {"test": probed})
+    assert len(found) == said
+    assert not said or "negative transfer" in found[0]["what"]
     # Where nothing but the head has learnt, or neighbours vote, nothing was transferred that could be lost.
-    other = negative_transfer(data, "test", {"test": trained}, {"test": probed}, learned=False)
-    assert not said or (other and "negative transfer" not in other["what"])
+    other = transfer_warnings(data, {"test": trained}, {"test": probed}, learned=False)
+    assert not said or "negative transfer" not in other[0]["what"]
 
 
 def test_several_labels_are_compared_as_the_table_has_them(tmp_path: Path) -> None:
@@ -71,11 +71,9 @@ def test_several_labels_are_compared_as_the_table_has_them(tmp_path: Path) -> No
     for noise in (0.5, 4.0):
         scores = {s: 4 * y - 3 + noise * drawn.normal(size=y.shape) for s, y in truths.items()}
         logits.append(scores)
-    found = negative_transfer(data, "test", logits[1], logits[0])
+    found = [one["what"] for one in transfer_warnings(data, logits[1], logits[0]) if one["where"] == "test"]
     table = [beside_results(data, "probe", one, PREFIX)["test_probe_f1_micro"] for one in logits]
-    assert (
-        found and f"f1_micro {table[1]:.4f} is below" in found["what"] and f"{table[0]:.4f}" in found["what"]
-    )
+    assert f"f1_micro {table[1]:.4f} is below" in found[0] and f"{table[0]:.4f}" in found[0]
 
 
 def test_a_run_that_ruins_the_checkpoint_says_so(tmp_path: Path) -> None:

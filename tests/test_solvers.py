@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from hf_transfer.problems import Problems
-from hf_transfer.strategies.solvers import NEVER, Rows, loss, solve_head
+from hf_transfer.strategies.selection import Rows, loss
+from hf_transfer.strategies.solvers import NEVER, solve_head
 
 SINGLE, SEVERAL, VALUES = "single_label_classification", "multi_label_classification", "regression"
 

@@ -104,8 +104,8 @@ def still_modules(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def dropout_below(model: nn.Module) -> list[nn.Module]:
-    """Dropout that stands by itself before the first layer that learns (GPT-2's), and so in no still module.
+def dropout_below(model: nn.Module, still: Iterable[nn.Module]) -> list[nn.Module]:
+    """Dropout that stands by itself before the first layer that learns (GPT-2's), and so in none of the `still` modules.
 
     Not what is used again above (the one dropout of a T5 stack), nor a function (BART's).
     """
@@ -114,6 +114,7 @@ def dropout_below(model: nn.Module) -> list[nn.Module]:
     from hf_transfer.anatomy import unwrapped
     from hf_transfer.anatomy.order import forward_order
 
+    held = {id(part) for module in still for part in module.modules()}
     inner = unwrapped(model)[0]
     order = forward_order(inner)
     learning = [name.rpartition(".")[0] for name, p in inner.named_parameters() if p.requires_grad]
@@ -121,5 +122,5 @@ def dropout_below(model: nn.Module) -> list[nn.Module]:
     return [
         module
         for name, module in inner.named_modules()
-        if isinstance(module, _DropoutNd) and order.last[name] < start
+        if isinstance(module, _DropoutNd) and id(module) not in held and order.last[name] < start
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_transfer.strategies.solvers import (
+from hf_transfer.strategies.selection import (
     NOTHING,
     Rows,
     calibration,

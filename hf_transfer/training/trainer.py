@@ -218,7 +218,8 @@ class PhaseTrainer(ResumableTrainer):
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = self.model
-        self._still = [*still_modules(model), *dropout_below(model)]
+        still = still_modules(model)
+        self._still = [*still, *dropout_below(model, still)]
         self._batch_norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             self._plain = skeleton(model)
